@@ -1,0 +1,259 @@
+package codec
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+)
+
+// FrameVersion is the version byte of the frame format.
+const FrameVersion = 1
+
+// FrameHeaderSize is the number of bytes before a frame's body. A buffer that is to become a frame starts with that
+// much room (see [SealFrame]).
+const FrameHeaderSize = 56
+
+// Limits of one frame. Both are checked before anything is allocated.
+const (
+	// FrameBodyMax bounds the body, raw and stored, in bytes.
+	FrameBodyMax = 64 << 20
+	// FrameEntriesMax bounds the number of entries.
+	FrameEntriesMax = 1 << 20
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Checksum returns the CRC32C (Castagnoli) of data.
+func Checksum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
+
+// UpdateChecksum returns the CRC32C of the bytes behind crc followed by data.
+func UpdateChecksum(crc uint32, data []byte) uint32 { return crc32.Update(crc, castagnoli, data) }
+
+// FrameMeta describes a frame without its bytes: all that the Consensus Module needs to know of it.
+type FrameMeta struct {
+	Group  GroupID
+	Leader LeaderID  // leader that proposed every entry of the frame
+	First  Index     // index of the first entry
+	Count  uint32    // number of entries, at least 1
+	Kind   EntryKind // of every entry; blank and membership frames hold exactly one
+	Size   int       // bytes of the whole frame as stored
+}
+
+// IsZero reports whether m describes no frame.
+func (m FrameMeta) IsZero() bool { return m.Count == 0 }
+
+// Last returns the index of the last entry.
+func (m FrameMeta) Last() Index { return m.First + Index(m.Count) - 1 }
+
+// LastID returns the log id of the last entry.
+func (m FrameMeta) LastID() LogID { return LogID{Leader: m.Leader, Index: m.Last()} }
+
+// Frame is the immutable encoding of a batch of entries of one leader: the unit that is written to every log and sent
+// to every peer unchanged. Layout, little endian:
+//
+//	 0  1  version
+//	 1  1  kind of all entries
+//	 2  1  compression of the body
+//	 3  1  reserved, zero
+//	 4  4  bytes of the body as stored
+//	 8  4  bytes of the body decompressed
+//	12  4  number of entries
+//	16  8  group
+//	24  8  leader's term
+//	32  8  leader's node
+//	40  8  index of the first entry
+//	48  4  CRC32C of bytes 0..48 and the body
+//	52  4  reserved, zero, not covered: room for alignment
+//	56     body: for each entry its length (uvarint) and bytes
+//
+// Entries carry neither index nor term: their position gives them. The zero Frame holds nothing.
+type Frame struct{ b []byte }
+
+// Bytes returns the whole frame. The caller must not change it.
+func (f Frame) Bytes() []byte { return f.b }
+
+// IsZero reports whether f holds nothing.
+func (f Frame) IsZero() bool { return len(f.b) == 0 }
+
+// Checksum returns the frame's stored CRC32C.
+func (f Frame) Checksum() uint32 { return binary.LittleEndian.Uint32(f.b[48:]) }
+
+// Compression returns how the body is stored.
+func (f Frame) Compression() Compression { return Compression(f.b[2]) }
+
+// Meta returns the frame's description.
+func (f Frame) Meta() FrameMeta {
+	le := binary.LittleEndian
+	return FrameMeta{
+		Kind:   EntryKind(f.b[1]),
+		Count:  le.Uint32(f.b[12:]),
+		Group:  GroupID(le.Uint64(f.b[16:])),
+		Leader: LeaderID{Term: Term(le.Uint64(f.b[24:])), Node: NodeID(le.Uint64(f.b[32:]))},
+		First:  Index(le.Uint64(f.b[40:])),
+		Size:   len(f.b),
+	}
+}
+
+// AppendEntry appends one entry's encoding (length, bytes) to a frame's body under construction.
+func AppendEntry(dst, data []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(data)))
+	return append(dst, data...)
+}
+
+// SealFrame makes a frame of buf: [FrameHeaderSize] bytes of room, then m.Count entries as [AppendEntry] wrote them.
+// The header is written into that room; buf belongs to the frame from then on. With compression other than
+// [CompressionNone] the body is replaced where that makes it smaller, in a buffer of its own. m.Size is ignored.
+// Errors: [ErrTooLarge] beyond [FrameBodyMax] or [FrameEntriesMax].
+func SealFrame(buf []byte, m FrameMeta, compression Compression) (Frame, error) {
+	raw := len(buf) - FrameHeaderSize
+	if raw < 0 {
+		panic("BUG: SealFrame needs a buffer with room for the header")
+	}
+	if raw > FrameBodyMax {
+		return Frame{}, fmt.Errorf("frame body of %d bytes, limit %d: %w", raw, FrameBodyMax, ErrTooLarge)
+	}
+	if m.Count == 0 || m.Count > FrameEntriesMax {
+		return Frame{}, fmt.Errorf("frame of %d entries, want 1 to %d: %w", m.Count, FrameEntriesMax, ErrTooLarge)
+	}
+	if compression != CompressionNone {
+		buf, compression = compressBody(buf, compression)
+	}
+	le := binary.LittleEndian
+	buf[0], buf[1], buf[2], buf[3] = FrameVersion, byte(m.Kind), byte(compression), 0
+	le.PutUint32(buf[4:], uint32(len(buf)-FrameHeaderSize))
+	le.PutUint32(buf[8:], uint32(raw))
+	le.PutUint32(buf[12:], m.Count)
+	le.PutUint64(buf[16:], uint64(m.Group))
+	le.PutUint64(buf[24:], uint64(m.Leader.Term))
+	le.PutUint64(buf[32:], uint64(m.Leader.Node))
+	le.PutUint64(buf[40:], uint64(m.First))
+	le.PutUint32(buf[48:], frameChecksum(buf))
+	le.PutUint32(buf[52:], 0)
+	return Frame{buf}, nil
+}
+
+func frameChecksum(b []byte) uint32 {
+	return UpdateChecksum(Checksum(b[:48]), b[FrameHeaderSize:])
+}
+
+// FrameSize returns the size in bytes of the frame that starts src, from its header alone. Errors: [ErrShort] while
+// the header is incomplete, [ErrVersion], [ErrTooLarge].
+func FrameSize(src []byte) (int, error) {
+	if len(src) < FrameHeaderSize {
+		return 0, ErrShort
+	}
+	if src[0] != FrameVersion {
+		return 0, fmt.Errorf("frame version %d, want %d: %w", src[0], FrameVersion, ErrVersion)
+	}
+	body := binary.LittleEndian.Uint32(src[4:])
+	if body > FrameBodyMax {
+		return 0, fmt.Errorf("frame body of %d bytes, limit %d: %w", body, FrameBodyMax, ErrTooLarge)
+	}
+	return FrameHeaderSize + int(body), nil
+}
+
+// ReadFrame reads the frame that starts src and returns it with its size. The frame aliases src. Errors: [ErrShort],
+// [ErrVersion], [ErrTooLarge], and [ErrCorrupt] for a wrong checksum, an unknown kind or compression, or entries that
+// do not fill the body exactly (checked here for uncompressed bodies, on decoding for compressed ones).
+func ReadFrame(src []byte) (Frame, int, error) {
+	n, err := FrameSize(src)
+	if err != nil {
+		return Frame{}, 0, err
+	}
+	if len(src) < n {
+		return Frame{}, 0, ErrShort
+	}
+	b := src[:n:n]
+	if err := checkFrame(b); err != nil {
+		return Frame{}, 0, err
+	}
+	return Frame{b}, n, nil
+}
+
+func checkFrame(b []byte) error {
+	le := binary.LittleEndian
+	if got, want := frameChecksum(b), le.Uint32(b[48:]); got != want {
+		return fmt.Errorf("frame checksum %08x, stored %08x: %w", got, want, ErrCorrupt)
+	}
+	kind, compression, raw, count := EntryKind(b[1]), Compression(b[2]), le.Uint32(b[8:]), le.Uint32(b[12:])
+	switch {
+	case kind < EntryNormal || kind > EntryMembership:
+		return fmt.Errorf("frame of unknown entry kind %d: %w", uint8(kind), ErrCorrupt)
+	case compression > CompressionZstd:
+		return fmt.Errorf("frame of unknown compression %d: %w", uint8(compression), ErrCorrupt)
+	case b[3] != 0 || le.Uint32(b[52:]) != 0:
+		return fmt.Errorf("frame with reserved bytes set: %w", ErrCorrupt)
+	case raw > FrameBodyMax:
+		return fmt.Errorf("frame body of %d raw bytes, limit %d: %w", raw, FrameBodyMax, ErrTooLarge)
+	case count == 0 || count > FrameEntriesMax || kind != EntryNormal && count != 1:
+		return fmt.Errorf("frame of %d %v entries: %w", count, kind, ErrCorrupt)
+	case le.Uint64(b[40:]) == 0 || le.Uint64(b[40:])+uint64(count) < le.Uint64(b[40:]):
+		return fmt.Errorf("frame with first index %d and %d entries: %w", le.Uint64(b[40:]), count, ErrCorrupt)
+	case compression != CompressionNone:
+		return nil
+	case int(raw) != len(b)-FrameHeaderSize:
+		return fmt.Errorf("frame body of %d bytes says %d: %w", len(b)-FrameHeaderSize, raw, ErrCorrupt)
+	}
+	return checkBody(b[FrameHeaderSize:], count)
+}
+
+func checkBody(body []byte, count uint32) error {
+	for i := range count {
+		size, n := binary.Uvarint(body)
+		if n <= 0 || size > uint64(len(body)-n) {
+			return fmt.Errorf("entry %d of %d does not fit the frame: %w", i, count, ErrCorrupt)
+		}
+		body = body[n+int(size):]
+	}
+	if len(body) != 0 {
+		return fmt.Errorf("%d bytes after the last of %d entries: %w", len(body), count, ErrCorrupt)
+	}
+	return nil
+}
+
+// AppendEntries appends the frame's decoded entries to dst. Their data aliases the frame (or, for a compressed one, a
+// buffer made for this call). Errors wrap [ErrCorrupt]; dst is then returned unchanged.
+func (f Frame) AppendEntries(dst []Entry) ([]Entry, error) {
+	m := f.Meta()
+	body, err := f.body()
+	if err != nil {
+		return dst, err
+	}
+	base := len(dst)
+	for i := range m.Count {
+		size, n := binary.Uvarint(body)
+		if n <= 0 || size > uint64(len(body)-n) {
+			return dst[:base], fmt.Errorf("entry %d of frame %v: %w", i, m.LastID(), ErrCorrupt)
+		}
+		end := n + int(size)
+		dst = append(dst, Entry{
+			ID:   LogID{Leader: m.Leader, Index: m.First + Index(i)},
+			Kind: m.Kind,
+			Data: body[n:end:end],
+		})
+		body = body[end:]
+	}
+	if len(body) != 0 {
+		return dst[:base], fmt.Errorf("%d bytes after the entries of frame %v: %w", len(body), m.LastID(), ErrCorrupt)
+	}
+	return dst, nil
+}
+
+// CutFrame re-encodes the entries from..to of f (both included) as a frame of their own, uncompressed. It is needed
+// only where a log was cut inside a frame. Errors wrap [ErrCorrupt].
+func CutFrame(f Frame, from, to Index) (Frame, error) {
+	m := f.Meta()
+	if from < m.First || to > m.Last() || from > to {
+		panic(fmt.Sprintf("BUG: cut %d..%d of frame %d..%d", from, to, m.First, m.Last()))
+	}
+	entries, err := f.AppendEntries(nil)
+	if err != nil {
+		return Frame{}, err
+	}
+	buf := make([]byte, FrameHeaderSize, len(f.b))
+	for _, e := range entries[from-m.First : to-m.First+1] {
+		buf = AppendEntry(buf, e.Data)
+	}
+	m.First, m.Count = from, uint32(to-from)+1
+	return SealFrame(buf, m, CompressionNone)
+}

@@ -1,0 +1,141 @@
+package codec
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// ProtocolVersion is the version of the peer protocol, told in every handshake. A peer of another version is refused.
+const ProtocolVersion = 1
+
+// ClusterIDBytesMax bounds the name of a cluster.
+const ClusterIDBytesMax = 64
+
+// handshakeMagic opens every connection between peers.
+const handshakeMagic = "MLRC"
+
+// HandshakeSizeMax bounds a handshake in bytes; nothing larger is ever buffered for one.
+const HandshakeSizeMax = handshakeFixedSize + ClusterIDBytesMax
+
+const handshakeFixedSize = 4 + 2 + 1 + 1 + 1 + 1 + 8 + 8 + 16 + 4
+
+// Role says what the dialing side is.
+type Role uint8
+
+// RolePeer is a member of the cluster that speaks the peer protocol.
+const RolePeer Role = 1
+
+// Lane separates the traffic between two nodes, so that heartbeats never wait behind appends.
+type Lane uint8
+
+// The lanes. Each is a connection of its own per direction.
+const (
+	LaneControl Lane = 1 // votes, heartbeats and their answers
+	LaneAppend  Lane = 2 // appends and their answers
+
+	// LaneEnd is one past the last lane.
+	LaneEnd Lane = 3
+)
+
+// String returns the lane's name.
+func (l Lane) String() string {
+	switch l {
+	case LaneControl:
+		return "control"
+	case LaneAppend:
+		return "append"
+	}
+	return fmt.Sprintf("Lane(%d)", uint8(l))
+}
+
+// HandshakeStatus is the accepting side's verdict. It is 0 in the dialing side's handshake.
+type HandshakeStatus uint8
+
+// The verdicts.
+const (
+	HandshakeHello            HandshakeStatus = 0 // dialing side
+	HandshakeAccepted         HandshakeStatus = 1
+	HandshakeWrongCluster     HandshakeStatus = 2 // accepting side belongs to another cluster
+	HandshakeWrongNode        HandshakeStatus = 3 // accepting side is not the node that was dialed
+	HandshakeWrongIncarnation HandshakeStatus = 4 // this node id was seen before with another data directory
+	HandshakeUnknownPeer      HandshakeStatus = 5 // node id, role or lane not welcome
+
+	handshakeStatusEnd HandshakeStatus = 6
+)
+
+// String returns the verdict in words.
+func (s HandshakeStatus) String() string {
+	names := [...]string{"hello", "accepted", "wrong cluster", "wrong node", "wrong incarnation", "unknown peer"}
+	if s < handshakeStatusEnd {
+		return names[s]
+	}
+	return fmt.Sprintf("HandshakeStatus(%d)", uint8(s))
+}
+
+// Handshake is the first thing each side of a connection says. The dialing side tells who it is, whom it wants and
+// what the connection is for; the accepting side answers with the same fields from its view and a verdict.
+type Handshake struct {
+	Status      HandshakeStatus
+	Role        Role
+	Lane        Lane
+	From        NodeID // sender
+	To          NodeID // node the sender believes it talks to
+	Incarnation Incarnation
+	ClusterID   string // 1 to ClusterIDBytesMax bytes
+}
+
+// AppendHandshake appends the handshake's bytes: magic "MLRC", protocol version (2), status, role, lane, cluster id
+// length (1 each), from, to (8 each), incarnation (16), cluster id, CRC32C of all before.
+func AppendHandshake(dst []byte, h *Handshake) []byte {
+	start := len(dst)
+	le := binary.LittleEndian
+	dst = append(dst, handshakeMagic...)
+	dst = le.AppendUint16(dst, ProtocolVersion)
+	dst = append(dst, byte(h.Status), byte(h.Role), byte(h.Lane), byte(len(h.ClusterID)))
+	dst = le.AppendUint64(dst, uint64(h.From))
+	dst = le.AppendUint64(dst, uint64(h.To))
+	dst = append(dst, h.Incarnation[:]...)
+	dst = append(dst, h.ClusterID...)
+	return le.AppendUint32(dst, Checksum(dst[start:]))
+}
+
+// ReadHandshake reads the handshake that starts src and returns its size. Errors: [ErrShort] as long as what is there
+// could become one, [ErrVersion], and [ErrCorrupt] for another magic, checksum or an impossible field.
+func ReadHandshake(src []byte) (Handshake, int, error) {
+	n := min(len(src), len(handshakeMagic))
+	if string(src[:n]) != handshakeMagic[:n] {
+		return Handshake{}, 0, fmt.Errorf("handshake starts with %q, want %q: %w", src[:n], handshakeMagic, ErrCorrupt)
+	}
+	if len(src) < 10 {
+		return Handshake{}, 0, ErrShort
+	}
+	le := binary.LittleEndian
+	if v := le.Uint16(src[4:]); v != ProtocolVersion {
+		return Handshake{}, 0, fmt.Errorf("peer protocol version %d, want %d: %w", v, ProtocolVersion, ErrVersion)
+	}
+	idBytes := int(src[9])
+	if idBytes == 0 || idBytes > ClusterIDBytesMax {
+		return Handshake{}, 0, fmt.Errorf("cluster id of %d bytes, want 1 to %d: %w", idBytes, ClusterIDBytesMax, ErrCorrupt)
+	}
+	n = handshakeFixedSize + idBytes
+	if len(src) < n {
+		return Handshake{}, 0, ErrShort
+	}
+	if got, want := Checksum(src[:n-4]), le.Uint32(src[n-4:]); got != want {
+		return Handshake{}, 0, fmt.Errorf("handshake checksum %08x, stored %08x: %w", got, want, ErrCorrupt)
+	}
+	h := Handshake{
+		Status:    HandshakeStatus(src[6]),
+		Role:      Role(src[7]),
+		Lane:      Lane(src[8]),
+		From:      NodeID(le.Uint64(src[10:])),
+		To:        NodeID(le.Uint64(src[18:])),
+		ClusterID: string(src[42 : 42+idBytes]),
+	}
+	copy(h.Incarnation[:], src[26:42])
+	if h.Status >= handshakeStatusEnd || h.Role != RolePeer || h.Lane == 0 || h.Lane >= LaneEnd || h.From == 0 {
+		return Handshake{}, 0, fmt.Errorf("handshake with status %d, role %d, lane %d from node %d: %w",
+			h.Status, h.Role, h.Lane, h.From, ErrCorrupt)
+	}
+	return h, n, nil
+}

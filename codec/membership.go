@@ -1,0 +1,255 @@
+package codec
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// MembershipVersion is the version byte of the membership format.
+const MembershipVersion = 1
+
+// Limits of a membership, checked before anything is allocated.
+const (
+	MembershipNodesMax   = 1024
+	MembershipConfigsMax = 16
+	AddressBytesMax      = 255
+)
+
+// QuorumKind says which sets of voters decide.
+type QuorumKind uint8
+
+// QuorumMajority: more than half of the voters, for elections and for writes.
+const QuorumMajority QuorumKind = 1
+
+// String returns the kind's name.
+func (k QuorumKind) String() string {
+	if k == QuorumMajority {
+		return "majority"
+	}
+	return fmt.Sprintf("QuorumKind(%d)", uint8(k))
+}
+
+// QuorumSystem is the rule by which a voter set decides.
+type QuorumSystem struct{ Kind QuorumKind }
+
+// VoterConfig is one voter set with its quorum system. Voters are sorted and unique.
+type VoterConfig struct {
+	Voters []NodeID
+	Quorum QuorumSystem
+}
+
+// Node is a member with the address its peers dial.
+type Node struct {
+	ID      NodeID
+	Address string
+}
+
+// Membership says who belongs to a group. A decision needs a quorum of every config in the list: one in steady state,
+// more while joint. Learners are the nodes that are a voter in none. A membership takes effect when it is appended.
+type Membership struct {
+	Mode    VoteMode
+	Configs []VoterConfig
+	Nodes   []Node // every voter and learner, sorted by id
+}
+
+// NewMembership returns the membership of one majority config whose voters are all the given nodes.
+func NewMembership(mode VoteMode, nodes ...Node) Membership {
+	nodes = slices.Clone(nodes)
+	slices.SortFunc(nodes, func(a, b Node) int { return compareIDs(a.ID, b.ID) })
+	voters := make([]NodeID, len(nodes))
+	for i, n := range nodes {
+		voters[i] = n.ID
+	}
+	return Membership{
+		Mode:    mode,
+		Configs: []VoterConfig{{Voters: voters, Quorum: QuorumSystem{Kind: QuorumMajority}}},
+		Nodes:   nodes,
+	}
+}
+
+func compareIDs(a, b NodeID) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// IsVoter reports whether the node is a voter in any config.
+func (m *Membership) IsVoter(id NodeID) bool {
+	for _, c := range m.Configs {
+		if slices.Contains(c.Voters, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// Node returns the member of that id.
+func (m *Membership) Node(id NodeID) (Node, bool) {
+	i, ok := slices.BinarySearchFunc(m.Nodes, id, func(n Node, id NodeID) int { return compareIDs(n.ID, id) })
+	if !ok {
+		return Node{}, false
+	}
+	return m.Nodes[i], true
+}
+
+// Validate says what is wrong with a membership: an unknown mode or quorum system, no voters, ids that are 0, repeated
+// or out of order, a voter without a node, an address too long.
+func (m *Membership) Validate() error {
+	if m.Mode != SeveralLeadersPerTerm && m.Mode != OneLeaderPerTerm {
+		return fmt.Errorf("membership: vote mode %d, want %d (%v) or %d (%v)", uint8(m.Mode),
+			uint8(SeveralLeadersPerTerm), SeveralLeadersPerTerm, uint8(OneLeaderPerTerm), OneLeaderPerTerm)
+	}
+	if len(m.Nodes) > MembershipNodesMax {
+		return fmt.Errorf("membership: %d nodes, limit %d", len(m.Nodes), MembershipNodesMax)
+	}
+	last := NodeID(0)
+	for _, n := range m.Nodes {
+		if n.ID <= last {
+			return fmt.Errorf("membership: node %d after node %d, want ids above 0, sorted and unique", n.ID, last)
+		}
+		if len(n.Address) > AddressBytesMax {
+			return fmt.Errorf("membership: address of node %d has %d bytes, limit %d", n.ID, len(n.Address), AddressBytesMax)
+		}
+		last = n.ID
+	}
+	if len(m.Configs) == 0 || len(m.Configs) > MembershipConfigsMax {
+		return fmt.Errorf("membership: %d voter configs, want 1 to %d", len(m.Configs), MembershipConfigsMax)
+	}
+	for i, c := range m.Configs {
+		if err := m.validateConfig(c); err != nil {
+			return fmt.Errorf("membership: config %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (m *Membership) validateConfig(c VoterConfig) error {
+	if c.Quorum.Kind != QuorumMajority {
+		return fmt.Errorf("quorum system %v, want %v", c.Quorum.Kind, QuorumMajority)
+	}
+	if len(c.Voters) == 0 {
+		return fmt.Errorf("no voters")
+	}
+	last := NodeID(0)
+	for _, v := range c.Voters {
+		if v <= last {
+			return fmt.Errorf("voter %d after voter %d, want ids above 0, sorted and unique", v, last)
+		}
+		if _, ok := m.Node(v); !ok {
+			return fmt.Errorf("voter %d is not among the nodes", v)
+		}
+		last = v
+	}
+	return nil
+}
+
+// Clone returns a copy that shares nothing with m.
+func (m *Membership) Clone() Membership {
+	out := Membership{Mode: m.Mode, Nodes: slices.Clone(m.Nodes), Configs: slices.Clone(m.Configs)}
+	for i := range out.Configs {
+		out.Configs[i].Voters = slices.Clone(out.Configs[i].Voters)
+	}
+	return out
+}
+
+// AppendMembership appends the encoding of a valid membership: version, mode, configs (quorum kind, voters), nodes
+// (id, address); counts and ids as uvarints.
+func AppendMembership(dst []byte, m *Membership) []byte {
+	dst = append(dst, MembershipVersion, byte(m.Mode))
+	dst = binary.AppendUvarint(dst, uint64(len(m.Configs)))
+	for _, c := range m.Configs {
+		dst = append(dst, byte(c.Quorum.Kind))
+		dst = binary.AppendUvarint(dst, uint64(len(c.Voters)))
+		for _, v := range c.Voters {
+			dst = binary.AppendUvarint(dst, uint64(v))
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(m.Nodes)))
+	for _, n := range m.Nodes {
+		dst = binary.AppendUvarint(dst, uint64(n.ID))
+		dst = binary.AppendUvarint(dst, uint64(len(n.Address)))
+		dst = append(dst, n.Address...)
+	}
+	return dst
+}
+
+// ReadMembership reads the membership that starts src and returns its size. The result shares nothing with src and is
+// valid. Errors wrap [ErrVersion], or [ErrCorrupt] for anything else.
+func ReadMembership(src []byte) (Membership, int, error) {
+	if len(src) > 0 && src[0] != MembershipVersion {
+		return Membership{}, 0, fmt.Errorf("membership version %d, want %d: %w", src[0], MembershipVersion, ErrVersion)
+	}
+	r := reader{src: src}
+	r.byte()
+	m := Membership{Mode: VoteMode(r.byte())}
+	for range r.count(MembershipConfigsMax) {
+		c := VoterConfig{Quorum: QuorumSystem{Kind: QuorumKind(r.byte())}}
+		for range r.count(MembershipNodesMax) {
+			c.Voters = append(c.Voters, NodeID(r.uvarint()))
+		}
+		m.Configs = append(m.Configs, c)
+	}
+	for range r.count(MembershipNodesMax) {
+		id := NodeID(r.uvarint())
+		m.Nodes = append(m.Nodes, Node{ID: id, Address: string(r.bytes(r.count(AddressBytesMax)))})
+	}
+	if r.failed {
+		return Membership{}, 0, fmt.Errorf("membership cut short at byte %d of %d: %w", r.pos, len(src), ErrCorrupt)
+	}
+	if err := m.Validate(); err != nil {
+		return Membership{}, 0, fmt.Errorf("%w: %w", err, ErrCorrupt)
+	}
+	return m, r.pos, nil
+}
+
+// reader takes values off a buffer; after the first one that does not fit it returns zeros and failed is set.
+type reader struct {
+	src    []byte
+	pos    int
+	failed bool
+}
+
+func (r *reader) bytes(n int) []byte {
+	if r.failed || n > len(r.src)-r.pos {
+		r.failed = true
+		return nil
+	}
+	b := r.src[r.pos : r.pos+n]
+	r.pos += n
+	return b
+}
+
+func (r *reader) byte() byte {
+	if b := r.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (r *reader) uvarint() uint64 {
+	if r.failed {
+		return 0
+	}
+	v, n := binary.Uvarint(r.src[r.pos:])
+	if n <= 0 {
+		r.failed = true
+		return 0
+	}
+	r.pos += n
+	return v
+}
+
+// count reads a number of things to follow, at most limit; a greater one fails before anything is allocated.
+func (r *reader) count(limit uint64) int {
+	v := r.uvarint()
+	if v > limit {
+		r.failed = true
+		return 0
+	}
+	return int(v)
+}

@@ -1,0 +1,200 @@
+package codec
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// MessageVersion is the version byte of the message format.
+const MessageVersion = 1
+
+// MessageHeaderSize is the size in bytes of a message without its frame. Only an append may carry a frame.
+const MessageHeaderSize = 88
+
+// MessageKind says what a message is. The order is that of the dispatch table in engine/consensus.
+type MessageKind uint8
+
+// The kinds of message. A request's answer is the kind after it.
+const (
+	MessageVote MessageKind = 1 + iota
+	MessageVoteReply
+	MessageAppend
+	MessageAppendReply
+	MessageHeartbeat
+	MessageHeartbeatReply
+
+	// MessageKindEnd is one past the last kind.
+	MessageKindEnd
+)
+
+// String returns the kind's name.
+func (k MessageKind) String() string {
+	names := [...]string{"", "vote", "vote-reply", "append", "append-reply", "heartbeat", "heartbeat-reply"}
+	if k == 0 || k >= MessageKindEnd {
+		return fmt.Sprintf("MessageKind(%d)", uint8(k))
+	}
+	return names[k]
+}
+
+// Status is the verdict of an answer.
+type Status uint8
+
+// The verdicts. StatusNone stands in requests.
+const (
+	StatusNone Status = 0
+	// StatusOK: the vote is granted, or the log matches up to and including Log.
+	StatusOK Status = 1
+	// StatusConflict: the log does not hold the previous log id; Log is the hint where to look next.
+	StatusConflict Status = 2
+	// StatusRefused: the sender holds a greater vote (see Vote), or a leader's lease still runs there.
+	StatusRefused Status = 3
+)
+
+// String returns the verdict's name.
+func (s Status) String() string {
+	switch s {
+	case StatusNone:
+		return "none"
+	case StatusOK:
+		return "ok"
+	case StatusConflict:
+		return "conflict"
+	case StatusRefused:
+		return "refused"
+	}
+	return fmt.Sprintf("Status(%d)", uint8(s))
+}
+
+// Message is one protocol message without the frame it may carry. Who sent it is known from the connection's
+// handshake, not from the message. What each field means in each kind:
+//
+//	            Vote            Log                          Commit    Stream  Stamp
+//	vote        candidate's     candidate's last log id      -         -       sent
+//	vote reply  voter's, now    voter's last log id          -         -       echoed
+//	append      leader's        log id before the frame      leader's  stream  sent
+//	   reply    follower's      matched and flushed (ok),    -         echoed  echoed
+//	                            or where to look (conflict)
+//	heartbeat   leader's        last id known to match       leader's  -       sent
+//	   reply    follower's      follower's last log id       -         -       echoed
+//
+// A granted vote's reply carries exactly the candidate's vote, so it can't be taken for an answer to another campaign.
+// Layout, little endian:
+//
+//	 0  4  bytes of the whole message, the frame included
+//	 4  1  version
+//	 5  1  kind
+//	 6  1  status
+//	 7  1  flags: bit 0 the vote is committed
+//	 8  8  group
+//	16 16  vote: term, node
+//	32 24  log: term, node, index
+//	56  8  commit
+//	64  8  stream
+//	72  8  stamp
+//	80  4  CRC32C of bytes 0..80
+//	84  4  reserved, zero
+//	88     frame
+type Message struct {
+	Kind   MessageKind
+	Status Status
+	Group  GroupID
+	Vote   Vote
+	Log    LogID
+	Commit Index
+	Stream uint64 // which stream of appends to this peer; a new one starts after each break
+	Stamp  int64  // sender's clock at sending, in ns since its own origin; answers echo it
+}
+
+const flagVoteCommitted = 1
+
+// AppendMessage appends the message's bytes to dst. frameSize is the number of bytes of the frame that the caller
+// sends right after them, or 0.
+func AppendMessage(dst []byte, m *Message, frameSize int) []byte {
+	start := len(dst)
+	le := binary.LittleEndian
+	var flags byte
+	if m.Vote.Committed {
+		flags |= flagVoteCommitted
+	}
+	dst = le.AppendUint32(dst, uint32(MessageHeaderSize+frameSize))
+	dst = append(dst, MessageVersion, byte(m.Kind), byte(m.Status), flags)
+	dst = le.AppendUint64(dst, uint64(m.Group))
+	dst = le.AppendUint64(dst, uint64(m.Vote.Leader.Term))
+	dst = le.AppendUint64(dst, uint64(m.Vote.Leader.Node))
+	dst = le.AppendUint64(dst, uint64(m.Log.Leader.Term))
+	dst = le.AppendUint64(dst, uint64(m.Log.Leader.Node))
+	dst = le.AppendUint64(dst, uint64(m.Log.Index))
+	dst = le.AppendUint64(dst, uint64(m.Commit))
+	dst = le.AppendUint64(dst, m.Stream)
+	dst = le.AppendUint64(dst, uint64(m.Stamp))
+	dst = le.AppendUint32(dst, Checksum(dst[start:start+80]))
+	return le.AppendUint32(dst, 0)
+}
+
+// MessageSize returns the size in bytes of the message that starts src, its frame included, checking only what is
+// needed to wait for the rest: [ErrShort] below 6 bytes, [ErrVersion], [ErrTooLarge] beyond limit or for a kind that
+// carries no frame, [ErrCorrupt] for a size below the header's or an unknown kind.
+func MessageSize(src []byte, limit int) (int, error) {
+	if len(src) < 6 {
+		return 0, ErrShort
+	}
+	size, kind := binary.LittleEndian.Uint32(src), MessageKind(src[5])
+	switch {
+	case src[4] != MessageVersion:
+		return 0, fmt.Errorf("message version %d, want %d: %w", src[4], MessageVersion, ErrVersion)
+	case kind == 0 || kind >= MessageKindEnd:
+		return 0, fmt.Errorf("message of unknown kind %d: %w", uint8(kind), ErrCorrupt)
+	case size < MessageHeaderSize:
+		return 0, fmt.Errorf("message of %d bytes, header alone has %d: %w", size, MessageHeaderSize, ErrCorrupt)
+	case uint64(size) > uint64(limit) || kind != MessageAppend && size != MessageHeaderSize:
+		return 0, fmt.Errorf("%v message of %d bytes, limit %d: %w", kind, size, limit, ErrTooLarge)
+	}
+	return int(size), nil
+}
+
+// ReadMessage reads the message that starts src, with its frame if it carries one, and returns its size. The frame
+// aliases src. limit bounds the whole in bytes. Errors as [MessageSize] and [ReadFrame].
+func ReadMessage(src []byte, limit int) (Message, Frame, int, error) {
+	n, err := MessageSize(src, limit)
+	if err != nil {
+		return Message{}, Frame{}, 0, err
+	}
+	if len(src) < n {
+		return Message{}, Frame{}, 0, ErrShort
+	}
+	le := binary.LittleEndian
+	if got, want := Checksum(src[:80]), le.Uint32(src[80:]); got != want {
+		return Message{}, Frame{}, 0, fmt.Errorf("message checksum %08x, stored %08x: %w", got, want, ErrCorrupt)
+	}
+	if src[7]&^flagVoteCommitted != 0 || le.Uint32(src[84:]) != 0 || Status(src[6]) > StatusRefused {
+		return Message{}, Frame{}, 0, fmt.Errorf("message with reserved bits set: %w", ErrCorrupt)
+	}
+	m := Message{
+		Kind:   MessageKind(src[5]),
+		Status: Status(src[6]),
+		Group:  GroupID(le.Uint64(src[8:])),
+		Vote:   Vote{readLeaderID(src[16:]), src[7]&flagVoteCommitted != 0},
+		Log:    LogID{readLeaderID(src[32:]), Index(le.Uint64(src[48:]))},
+		Commit: Index(le.Uint64(src[56:])),
+		Stream: le.Uint64(src[64:]),
+		Stamp:  int64(le.Uint64(src[72:])),
+	}
+	if n == MessageHeaderSize {
+		return m, Frame{}, n, nil
+	}
+	f, size, err := ReadFrame(src[MessageHeaderSize:n])
+	switch {
+	case err == ErrShort || err == nil && size != n-MessageHeaderSize:
+		return Message{}, Frame{}, 0, fmt.Errorf("message of %d bytes and its frame disagree: %w", n, ErrCorrupt)
+	case err != nil:
+		return Message{}, Frame{}, 0, err
+	case f.Meta().Group != m.Group || f.Meta().First != m.Log.Index+1:
+		return Message{}, Frame{}, 0, fmt.Errorf("frame of group %d at index %d in an append of group %d after %v: %w",
+			f.Meta().Group, f.Meta().First, m.Group, m.Log, ErrCorrupt)
+	}
+	return m, f, n, nil
+}
+
+func readLeaderID(b []byte) LeaderID {
+	return LeaderID{Term(binary.LittleEndian.Uint64(b)), NodeID(binary.LittleEndian.Uint64(b[8:]))}
+}

@@ -1,0 +1,150 @@
+package consensus
+
+import (
+	"math"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// Instant is a moment on the caller's monotonic clock, in nanoseconds since an origin of the caller's choice. It never
+// goes back between two calls of [Core.Step].
+type Instant int64
+
+// Never is the deadline of a core that waits for nothing but input.
+const Never Instant = math.MaxInt64
+
+// Add returns the instant d later.
+func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
+
+// Role is what a node is at the moment. It follows from its vote and the membership (openraft's rule): an own committed
+// vote makes a leader, an own uncommitted one a candidate; else a voter is a follower and anybody else a learner.
+type Role uint8
+
+// The roles, in the order of the dispatch table.
+const (
+	Learner Role = iota
+	Follower
+	Candidate
+	Leader
+
+	roleEnd
+)
+
+// String returns the role's name.
+func (r Role) String() string {
+	return [...]string{"learner", "follower", "candidate", "leader"}[r]
+}
+
+// Config holds the settings of one core. It is validated once by [New].
+type Config struct {
+	// Node is this node's id, not 0.
+	Node codec.NodeID
+	// Group is the group this core belongs to; messages of another group are a bug of the caller.
+	Group codec.GroupID
+	// ElectionTimeoutMin and ElectionTimeoutMax bound the randomized time without a leader's message after which a
+	// voter campaigns (Raft 5.2). The minimum is also the lease during which a follower refuses other votes
+	// (thesis 4.2.3). Want 0 < min < max.
+	ElectionTimeoutMin time.Duration
+	ElectionTimeoutMax time.Duration
+	// HeartbeatInterval is how often a leader makes itself heard. Want 0 < interval, 2 x interval <= ElectionTimeoutMin.
+	HeartbeatInterval time.Duration
+	// WindowBytesMax and WindowFramesMax bound what is sent to one peer and not yet acknowledged. One frame is
+	// always let through. Want both above 0.
+	WindowBytesMax  int
+	WindowFramesMax int
+	// Seed starts the core's own random numbers; a run is a function of the seed and the inputs.
+	Seed uint64
+}
+
+// InputKind says what happened.
+type InputKind uint8
+
+// The kinds of input.
+const (
+	// InputTick: nothing but time. Any step also looks at the time.
+	InputTick InputKind = iota
+	// InputPropose: Frame.Count entries (Frame.Size bytes) wait to be appended. Leader only, else Output.Refused.
+	InputPropose
+	// InputMessage: Message came from Peer; Frame describes the frame it carried, if any.
+	InputMessage
+	// InputFlushed: all writes up to Seq are durable.
+	InputFlushed
+	// InputPeerDown: what was sent to Peer on the append lane may be lost.
+	InputPeerDown
+	// InputInitialize: make Membership the first entry of an empty log. Refused where log or vote exist.
+	InputInitialize
+
+	inputKindEnd
+)
+
+// Input is one event. Fields that its kind does not name are zero.
+type Input struct {
+	Kind       InputKind
+	Peer       codec.NodeID
+	Message    codec.Message
+	Frame      codec.FrameMeta
+	Membership *codec.Membership // decoded content, when Frame is a membership frame, or for InputInitialize
+	Seq        uint64
+}
+
+// Send is one message to one peer. When Frame is not zero the message is an append and the caller attaches the log's
+// frame of exactly that description. If the log holds it no longer (a later step overwrote it) the message is dropped
+// and InputPeerDown reported.
+type Send struct {
+	To      codec.NodeID
+	Lane    codec.Lane
+	Message codec.Message
+	Frame   codec.FrameMeta
+}
+
+// Write is what must go to the log, in one piece and in the order of the fields, before anything in Output.AfterFlush
+// may leave. The caller reports it with InputFlushed and Seq.
+type Write struct {
+	Seq         uint64 // 0: nothing to write
+	HasVote     bool
+	Vote        codec.Vote
+	HasTruncate bool
+	Truncate    codec.Index     // every entry above it goes
+	Frame       codec.FrameMeta // zero: none. Starts after the input's frame where a prefix of that is already held.
+	Commit      codec.Index     // newest commit, to be saved with it
+}
+
+// Output is what a step asks for. The caller may send Now at once, even before it starts the write: nothing in it
+// promises anything about this node's disk (thesis 10.2.1). AfterFlush holds promises: votes given and entries held.
+// The slices are reused by the next step.
+type Output struct {
+	Write      Write
+	Now        []Send
+	AfterFlush []Send
+	Commit     codec.Index // everything up to it is committed and held in this node's log; never goes back
+	Deadline   Instant     // call Step again then at the latest
+	Refused    bool        // the proposal or initialization was not taken and left no trace
+}
+
+// reset empties o for the next step.
+func (o *Output) reset() {
+	*o = Output{Now: o.Now[:0], AfterFlush: o.AfterFlush[:0]}
+}
+
+// Status is a copy of what others want to know of a core. Getting one allocates nothing.
+type Status struct {
+	Role      Role
+	Vote      codec.Vote
+	Leader    codec.NodeID // known leader, 0 when none
+	LastLog   codec.LogID
+	Flushed   codec.LogID
+	Commit    codec.Index
+	MemberAt  codec.LogID // log id of the effective membership; zero before initialization
+	Elections uint64      // campaigns started since New
+}
+
+// PeerStatus is a leader's view of one peer.
+type PeerStatus struct {
+	Node          codec.NodeID
+	Match         codec.Index // highest index known to be flushed there
+	Next          codec.Index
+	Streaming     bool // false while probing for the match
+	InflightBytes int
+	LastAnswer    Instant // when the newest answered message had been sent
+}

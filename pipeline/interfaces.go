@@ -1,0 +1,68 @@
+package pipeline
+
+import "github.com/millrace/millrace/codec"
+
+// StateMachine is what a group's committed entries are applied to. Apply gets them in index order, normal entries only,
+// in batches; results has the same length, with the log ids filled in, and Apply sets the rest. Entries and results
+// belong to the caller and may not be kept; the entries' data may not be changed. An error stops the node with that
+// error; no entry is ever skipped or applied twice by one run of a node.
+type StateMachine interface {
+	Apply(entries []Entry, results []Result) error
+}
+
+// Entry is a committed entry.
+type Entry = codec.Entry
+
+// Result is the answer to a proposal.
+type Result struct {
+	// LogID is where the entry stands in the log.
+	LogID codec.LogID
+	// Data is the state machine's answer, nil if it gave none.
+	Data []byte
+}
+
+// Log is a node's durable log for all of its groups.
+type Log interface {
+	// Incarnation returns the random identity made together with the log.
+	Incarnation() codec.Incarnation
+	// Peers returns the remembered incarnation of each peer.
+	Peers() map[codec.NodeID]codec.Incarnation
+	// RememberPeer makes a peer's incarnation durable. done is called once, from any goroutine, possibly before
+	// RememberPeer returns, and must not block.
+	RememberPeer(id codec.NodeID, incarnation codec.Incarnation, done func(error))
+	// Group opens one group's part and returns what it holds. flushed reports progress: every write up to seq is
+	// durable, or, with an error, nothing after the last report ever will be; after an error it is not called again.
+	// It may be called from any goroutine, also inside Submit, and must not block.
+	Group(group codec.GroupID, flushed func(seq uint64, err error)) (GroupLog, codec.LogState, error)
+	// Close makes everything submitted durable, seals the log and frees it. It returns the error that poisoned the
+	// log, if any.
+	Close() error
+}
+
+// GroupLog is one group's part of a [Log]. Its methods are called by the group's loop alone.
+type GroupLog interface {
+	// Submit queues a write and returns at once. The frame is kept, unchanged, for as long as the log wants.
+	Submit(w *codec.LogWrite)
+	// Frame returns the frame that holds the entry at index, if it is in memory. Frames not yet durable always are.
+	Frame(index codec.Index) (codec.Frame, bool)
+	// ReadFrame reads the frame that holds the entry at index from wherever it is and calls done, from any goroutine,
+	// possibly before ReadFrame returns. done must not block. An index the log does not hold is an error.
+	ReadFrame(index codec.Index, done func(codec.Frame, error))
+}
+
+// Transport moves packets between nodes. Packets of one lane arrive in order; some may be lost, and then
+// [codec.Link].Down is called, or the peer misses them at its end of the connection; none is altered.
+type Transport interface {
+	// Start begins to listen and to report to link.
+	Start(link codec.Link) error
+	// SetPeers tells which nodes to keep connections to, and where they listen. This node itself is left out.
+	SetPeers(peers []codec.Node)
+	// Send queues packets, in order, each for the node it names; it never blocks. What a full or missing lane refuses
+	// is reported through Link.Down, and everything behind it on that lane is refused too until that was called.
+	// The slice may be reused after the call; frames are shared until sent.
+	Send(lane codec.Lane, packets []codec.Packet)
+	// Addr returns the address peers dial to reach this node, known once Start has returned.
+	Addr() string
+	// Close ends all connections and returns when nothing of the transport runs any more.
+	Close() error
+}
