@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
+)
+
+// carryOut does what the newest step asked for. f is the frame that came with its input.
+func (l *loop) carryOut(f codec.Frame) {
+	out := &l.out
+	l.deadline = out.Deadline
+	if out.Write.Seq != 0 {
+		l.write(&out.Write, f)
+	}
+	for i := range out.Now {
+		s := &out.Now[i]
+		l.streams.Send(s.Lane, codec.Packet{Node: s.To, Message: s.Message}, s.Frame)
+	}
+	for i := range out.AfterFlush {
+		s := &out.AfterFlush[i]
+		l.commits.Hold(s.Lane, codec.Packet{Node: s.To, Message: s.Message})
+	}
+	if out.Fatal != nil {
+		l.fail(out.Fatal)
+		return
+	}
+	l.noteStatus()
+}
+
+// send is what the commit stage calls for a packet whose writes are durable.
+func (l *loop) send(lane codec.Lane, p codec.Packet) { l.streams.Send(lane, p, codec.FrameMeta{}) }
+
+// write submits a step's writes, with the frame they name.
+func (l *loop) write(w *consensus.Write, f codec.Frame) {
+	lw := codec.LogWrite{
+		Seq: w.Seq, HasVote: w.HasVote, Vote: w.Vote, HasTruncate: w.HasTruncate, Truncate: w.Truncate, Commit: w.Commit,
+	}
+	if !w.Frame.IsZero() {
+		var err error
+		if lw.Frame, err = frameFor(w.Frame, f); err != nil {
+			l.fail(fmt.Errorf("frame at index %d: %w", w.Frame.First, err))
+			return
+		}
+	}
+	l.commits.Submit(&lw)
+}
+
+// frameFor returns the frame that a write describes: the input's own, its rest where the log holds its beginning, or a
+// blank one.
+func frameFor(meta codec.FrameMeta, f codec.Frame) (codec.Frame, error) {
+	if f.IsZero() {
+		if meta.Kind != codec.EntryBlank {
+			panic("BUG: a write names a frame that its input did not bring")
+		}
+		return codec.SealFrame(codec.AppendEntry(make([]byte, codec.FrameHeaderSize, codec.FrameHeaderSize+1), nil), meta, codec.CompressionNone)
+	}
+	if got := f.Meta(); got.First != meta.First || got.Count != meta.Count {
+		return codec.CutFrame(f, meta.First, meta.Last())
+	}
+	return f, nil
+}
+
+// noteStatus publishes what changed with the newest step and ends what a lost leadership leaves behind.
+func (l *loop) noteStatus() {
+	before := l.status
+	l.status = l.core.Status()
+	if l.status.MemberAt != before.MemberAt {
+		l.membershipChanged()
+	}
+	if l.status.Role == before.Role && l.status.Leader == before.Leader && l.status.MemberAt == before.MemberAt &&
+		l.status.Vote == before.Vote {
+		return
+	}
+	if before.Role == consensus.Leader && (l.status.Role != consensus.Leader || l.status.Vote != before.Vote) {
+		l.abandonProposals()
+	}
+	l.publishLeader()
+}
+
+// membershipChanged tells the transport whom to reach.
+func (l *loop) membershipChanged() {
+	var peers []codec.Node
+	if m := l.core.Membership(); m != nil {
+		for _, n := range m.Nodes {
+			if n.ID != l.cfg.NodeID {
+				peers = append(peers, n)
+			}
+		}
+	}
+	l.transport.SetPeers(peers)
+}
+
+// publishLeader makes the leader known to callers.
+func (l *loop) publishLeader() {
+	var leader codec.Node
+	if l.status.Leader != 0 {
+		leader.ID = l.status.Leader
+		if m := l.core.Membership(); m != nil {
+			if n, ok := m.Node(leader.ID); ok {
+				leader = n
+			}
+		}
+	}
+	l.raft.setLeader(leader)
+	l.log.Info("leader", "node", leader.ID, "role", l.status.Role, "vote", l.status.Vote)
+}
+
+// abandonProposals answers everyone whose entry is not committed: it may be by a successor, or may never. What is
+// committed is applied and answered as usual.
+func (l *loop) abandonProposals() {
+	kept := l.proposed[:0]
+	for _, p := range l.proposed {
+		if p.meta.Last() <= l.out.Commit {
+			kept = append(kept, p)
+			continue
+		}
+		l.bytes -= p.meta.Size
+		p.batch.Fail(&UnknownError{LogID: codec.LogID{Leader: p.meta.Leader, Index: p.meta.First}, Cause: errLostLeadership})
+	}
+	clear(l.proposed[len(kept):])
+	l.proposed = kept
+}
+
+// reportLost tells the core of streams that ended because a frame could not be had.
+func (l *loop) reportLost() {
+	for {
+		l.lost = l.streams.Lost(l.lost[:0])
+		if len(l.lost) == 0 {
+			return
+		}
+		for _, id := range l.lost {
+			l.step(consensus.Input{Kind: consensus.InputPeerDown, Peer: id})
+		}
+	}
+}
+
+func readMembership(f codec.Frame) (codec.Membership, error) {
+	entries, err := f.AppendEntries(nil)
+	if err != nil {
+		return codec.Membership{}, err
+	}
+	m, n, err := codec.ReadMembership(entries[0].Data)
+	if err == nil && n != len(entries[0].Data) {
+		err = fmt.Errorf("%d bytes after the membership: %w", len(entries[0].Data)-n, codec.ErrCorrupt)
+	}
+	return m, err
+}

@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/pipeline"
+)
+
+// Config says how a node runs. It is copied and validated by [Open]. A field left zero gets its default.
+type Config struct {
+	// NodeID is this node's id in its cluster, above 0. It must never be used by another data directory. Required.
+	NodeID codec.NodeID
+	// ClusterID names the cluster, 1 to 64 bytes. Nodes of different clusters refuse each other. Required.
+	ClusterID string
+
+	// Dir is the data directory, made if it does not exist. Required unless Log is given.
+	Dir string
+	// Listen is the host:port to listen on for peers; port 0 takes a free one (see [Raft.Addr]). Required unless
+	// Transport is given. A host that is not loopback needs Insecure.
+	Listen string
+	// Insecure allows to listen beyond loopback although peers are not authenticated: anyone who reaches the port can
+	// destroy the cluster. Default false.
+	Insecure bool
+
+	// Log replaces the write-ahead log in Dir. The node closes it.
+	Log pipeline.Log
+	// Transport replaces TCP. The node starts and closes it.
+	Transport pipeline.Transport
+
+	// ElectionTimeoutMin and ElectionTimeoutMax bound the random time without a leader after which a node campaigns.
+	// The minimum is also the time for which followers of a live leader refuse other candidates. Defaults 500 ms and
+	// 1 s: well above the pauses of a loaded disk or a garbage collection on few cores.
+	ElectionTimeoutMin, ElectionTimeoutMax time.Duration
+	// HeartbeatInterval is how often a leader makes itself heard, at most half of ElectionTimeoutMin. Default 50 ms.
+	HeartbeatInterval time.Duration
+
+	// Compression of the frames that this node proposes. Default none.
+	Compression codec.Compression
+	// ProposalBytesMax bounds one proposal. Default 16 MiB.
+	ProposalBytesMax int
+	// IntakeBytesMax bounds the proposals that wait for the loop. Default 64 MiB.
+	IntakeBytesMax int
+	// FrameBytesMax is the size at which a batch of proposals becomes a frame although more is waiting. Default 1 MiB.
+	FrameBytesMax int
+	// UnappliedBytesMax bounds the frames that are proposed or received, committed or not, and not yet applied; beyond
+	// it the loop takes no more proposals and hands no more to the state machine. Default 256 MiB.
+	UnappliedBytesMax int
+	// ReceiveBytesMax bounds the packets that wait for the loop; what exceeds it is dropped, and sent again by the
+	// peer. Default 256 MiB.
+	ReceiveBytesMax int
+	// WindowBytesMax and WindowFramesMax bound what is sent to one peer and not acknowledged. Defaults 16 MiB and 1024.
+	WindowBytesMax, WindowFramesMax int
+	// RecentBytesMax bounds the frames kept in memory, so that a healthy follower costs no disk reads. Default 64 MiB.
+	// Frames that are not yet flushed are always kept.
+	RecentBytesMax int
+	// SegmentBytes is the size of the log's segment files. Default 20 MiB.
+	SegmentBytes int
+
+	// CloseTimeout bounds how long [Raft.Close] waits for accepted proposals to be answered. Default 2 s.
+	CloseTimeout time.Duration
+	// Seed starts the random election timeouts. Default: from the system's random source.
+	Seed uint64
+	// Logger gets what an operator should know; never a proposal's bytes. Default: discard.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	for _, d := range []struct {
+		value     *time.Duration
+		byDefault time.Duration
+	}{
+		{&c.ElectionTimeoutMin, 500 * time.Millisecond},
+		{&c.ElectionTimeoutMax, max(time.Second, 2*c.ElectionTimeoutMin)},
+		{&c.HeartbeatInterval, 50 * time.Millisecond},
+		{&c.CloseTimeout, 2 * time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.byDefault
+		}
+	}
+	for _, d := range []struct {
+		value     *int
+		byDefault int
+	}{
+		{&c.ProposalBytesMax, 16 << 20},
+		{&c.IntakeBytesMax, 64 << 20},
+		{&c.FrameBytesMax, 1 << 20},
+		{&c.UnappliedBytesMax, 256 << 20},
+		{&c.ReceiveBytesMax, 256 << 20},
+		{&c.WindowBytesMax, 16 << 20},
+		{&c.WindowFramesMax, 1024},
+		{&c.RecentBytesMax, 64 << 20},
+		{&c.SegmentBytes, 20 << 20},
+	} {
+		if *d.value == 0 {
+			*d.value = d.byDefault
+		}
+	}
+	if c.Seed == 0 {
+		var b [8]byte
+		rand.Read(b[:])
+		c.Seed = binary.LittleEndian.Uint64(b[:])
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, c.validate()
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.NodeID == 0:
+		return &ConfigError{"NodeID", c.NodeID, "a number above 0"}
+	case c.ClusterID == "" || len(c.ClusterID) > codec.ClusterIDBytesMax:
+		return &ConfigError{"ClusterID", c.ClusterID, "a name of 1 to 64 bytes"}
+	case c.Dir == "" && c.Log == nil:
+		return &ConfigError{"Dir", `""`, "a directory, or a Log"}
+	case c.Dir != "" && c.Log != nil:
+		return &ConfigError{"Dir", c.Dir, `"" when a Log is given`}
+	case c.Listen == "" && c.Transport == nil:
+		return &ConfigError{"Listen", `""`, "host:port, or a Transport"}
+	case c.Listen != "" && c.Transport != nil:
+		return &ConfigError{"Listen", c.Listen, `"" when a Transport is given`}
+	case c.Compression > codec.CompressionZstd:
+		return &ConfigError{"Compression", c.Compression, "none, s2 or zstd"}
+	case c.ElectionTimeoutMin < 0:
+		return &ConfigError{"ElectionTimeoutMin", c.ElectionTimeoutMin, "a duration above 0"}
+	case c.ElectionTimeoutMax <= c.ElectionTimeoutMin:
+		return &ConfigError{"ElectionTimeoutMax", c.ElectionTimeoutMax, "more than ElectionTimeoutMin, " + c.ElectionTimeoutMin.String()}
+	case c.HeartbeatInterval < 0 || 2*c.HeartbeatInterval > c.ElectionTimeoutMin:
+		return &ConfigError{"HeartbeatInterval", c.HeartbeatInterval, "above 0 and at most half of ElectionTimeoutMin, " + c.ElectionTimeoutMin.String()}
+	case c.CloseTimeout < 0:
+		return &ConfigError{"CloseTimeout", c.CloseTimeout, "a duration above 0"}
+	}
+	for _, f := range []struct {
+		name  string
+		value int
+		max   int
+	}{
+		{"ProposalBytesMax", c.ProposalBytesMax, codec.FrameBodyMax / 2},
+		{"IntakeBytesMax", c.IntakeBytesMax, 1 << 40},
+		{"FrameBytesMax", c.FrameBytesMax, codec.FrameBodyMax / 2},
+		{"UnappliedBytesMax", c.UnappliedBytesMax, 1 << 40},
+		{"ReceiveBytesMax", c.ReceiveBytesMax, 1 << 40},
+		{"WindowBytesMax", c.WindowBytesMax, 1 << 40},
+		{"WindowFramesMax", c.WindowFramesMax, 1 << 20},
+		{"RecentBytesMax", c.RecentBytesMax, 1 << 40},
+		{"SegmentBytes", c.SegmentBytes, 1 << 40},
+	} {
+		if f.value < 1 || f.value > f.max {
+			return &ConfigError{f.name, f.value, "1 to " + strconv.Itoa(f.max)}
+		}
+	}
+	return nil
+}

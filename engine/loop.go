@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
+	"github.com/millrace/millrace/pipeline"
+)
+
+// loop is one group's state on one node and the only code that changes it.
+//
+// Owner: the goroutine of [loop.run]. Other goroutines reach it through the mailbox and the Intake, and read what
+// [Raft] publishes.
+type loop struct {
+	raft *Raft
+	cfg  *Config
+	log  *slog.Logger
+
+	core      *consensus.Core
+	groupLog  pipeline.GroupLog
+	transport pipeline.Transport
+	commits   *pipeline.CommitStage
+	streams   *pipeline.StreamStage
+	applier   *pipeline.Applier
+	intake    *pipeline.Intake
+	box       *mailbox
+
+	start    time.Time // origin of now
+	now      consensus.Instant
+	deadline consensus.Instant // of the core
+	armed    consensus.Instant // when the timer fires; Never when it is not running
+	timer    *time.Timer
+
+	// Scratch space, used again in each round.
+	mail    mail
+	batches []*pipeline.Batch
+	lost    []codec.NodeID
+	in      consensus.Input
+	out     consensus.Output
+
+	trusted   map[codec.NodeID]bool // peers whose incarnation is durable
+	status    consensus.Status      // after the newest step
+	proposed  []proposal            // accepted and not yet given to the applier, oldest first
+	bytes     int                   // of proposed
+	fed       codec.Index           // last index given to the applier
+	feeding   bool                  // a cold frame for the applier is being read
+	awaiting  []flushAsk            // callers who wait for a write to be durable
+	draining  bool                  // Close was called: end when nothing is pending
+	drainEnd  consensus.Instant
+	failure   error // what stops the node
+	untrusted uint64
+	malformed uint64
+	frames    uint64 // proposed
+	entries   uint64 // proposed
+}
+
+// proposal is a batch that became a frame.
+type proposal struct {
+	meta  codec.FrameMeta
+	batch *pipeline.Batch
+}
+
+// flushAsk is told when the write is durable, or why it never will be.
+type flushAsk struct {
+	seq   uint64
+	reply chan<- error
+}
+
+// run is the loop. Each round takes everything that waits, so that batches grow with the load.
+func (l *loop) run() {
+	for !l.finished() {
+		l.sleep()
+		// Let the callers that are runnable add their proposals first: batches of hundreds instead of a few.
+		runtime.Gosched()
+		l.now = l.clock()
+		l.readMail()
+		l.takeProposals()
+		if l.now >= l.deadline {
+			l.step(consensus.Input{Kind: consensus.InputTick})
+		}
+		l.commits.Release(l.send)
+		l.feed()
+		l.reportLost()
+		l.streams.Flush()
+	}
+	l.shutdown()
+}
+
+func (l *loop) clock() consensus.Instant { return consensus.Instant(time.Since(l.start)) }
+
+// finished reports whether the loop ends: after a failure, or when Close was called and nothing is pending any more.
+func (l *loop) finished() bool {
+	if l.failure != nil {
+		return true
+	}
+	return l.draining && (len(l.proposed) == 0 || l.now >= l.drainEnd)
+}
+
+// sleep waits for mail, proposals or the deadline. The timer is set again only where it would fire too late: one that
+// fires early costs a round, setting it costs every round.
+func (l *loop) sleep() {
+	deadline := l.deadline
+	if l.draining {
+		deadline = min(deadline, l.drainEnd)
+	}
+	if deadline < l.armed {
+		l.timer.Reset(time.Duration(deadline - l.clock()))
+		l.armed = deadline
+	}
+	select {
+	case <-l.box.wake:
+	case <-l.timer.C:
+		l.armed = consensus.Never
+	}
+}
+
+// readMail handles everything that arrived since the last round.
+func (l *loop) readMail() {
+	l.box.take(&l.mail)
+	m := &l.mail
+	if m.failure != nil {
+		l.fail(m.failure)
+		return
+	}
+	for _, id := range m.trusted {
+		l.trusted[id] = true
+	}
+	if m.flushed > 0 {
+		l.flushed(m.flushed)
+	}
+	for _, id := range m.downs {
+		l.streams.Reset(id)
+		l.step(consensus.Input{Kind: consensus.InputPeerDown, Peer: id})
+	}
+	for i := range m.packets {
+		l.receive(&m.packets[i])
+	}
+	for _, cold := range m.cold {
+		l.streams.Loaded(cold)
+	}
+	if m.feed != nil {
+		l.fedCold(m.feed)
+	}
+	for _, ask := range m.asks {
+		ask(l)
+	}
+}
+
+// flushed passes on that the log is durable up to seq.
+func (l *loop) flushed(seq uint64) {
+	l.commits.Flushed(seq)
+	l.step(consensus.Input{Kind: consensus.InputFlushed, Seq: seq})
+	kept := l.awaiting[:0]
+	for _, ask := range l.awaiting {
+		if ask.seq <= seq {
+			ask.reply <- nil
+		} else {
+			kept = append(kept, ask)
+		}
+	}
+	l.awaiting = kept
+}
+
+// receive hands a peer's packet to the core. One that can't be meant for it is dropped and counted.
+func (l *loop) receive(p *codec.Packet) {
+	if !l.trusted[p.Node] {
+		l.untrusted++
+		return
+	}
+	if p.Message.Group != theGroup {
+		l.malformed++
+		return
+	}
+	in := consensus.Input{Kind: consensus.InputMessage, Peer: p.Node, Message: p.Message}
+	if !p.Frame.IsZero() {
+		in.Frame = p.Frame.Meta()
+		if in.Frame.Kind == codec.EntryMembership {
+			m, err := readMembership(p.Frame)
+			if err != nil {
+				l.malformed++
+				l.log.Warn("dropped an append with an unreadable membership", "peer", p.Node, "err", err)
+				return
+			}
+			in.Membership = &m
+		}
+	}
+	l.stepFrame(in, p.Frame)
+}
+
+// takeProposals turns waiting batches into frames, as long as what is not yet applied stays inside its bound.
+func (l *loop) takeProposals() {
+	if l.failure != nil || l.gated() {
+		return
+	}
+	l.batches = l.intake.Take(l.batches[:0])
+	for i, b := range l.batches {
+		l.propose(b)
+		l.batches[i] = nil
+	}
+}
+
+// gated reports whether proposals must wait. If so the applier wakes the loop when it has made room.
+func (l *loop) gated() bool {
+	full := func() bool { return l.bytes+l.applier.QueuedBytes() > l.cfg.UnappliedBytesMax }
+	if !full() {
+		return false
+	}
+	l.applier.AwaitRoom()
+	return full()
+}
+
+// propose appends a batch to the log, or tells its callers that this node does not lead.
+func (l *loop) propose(b *pipeline.Batch) {
+	in := consensus.Input{Kind: consensus.InputPropose}
+	in.Frame = codec.FrameMeta{Group: theGroup, Kind: codec.EntryNormal, Count: uint32(b.Entries()), Size: b.Bytes()}
+	l.in = in
+	l.core.Step(l.now, &l.in, &l.out)
+	if l.out.Refused {
+		b.Fail(l.raft.notLeader())
+		l.carryOut(codec.Frame{})
+		return
+	}
+	meta := l.out.Write.Frame
+	f, err := b.Seal(meta.Group, meta.Leader, meta.First, l.cfg.Compression)
+	if err != nil {
+		panic("BUG: the intake let in what makes no frame: " + err.Error())
+	}
+	l.frames++
+	l.entries += uint64(meta.Count)
+	l.proposed = append(l.proposed, proposal{meta, b})
+	l.bytes += meta.Size
+	l.carryOut(f)
+}
+
+// step hands an input without a frame to the core and does what it asks.
+func (l *loop) step(in consensus.Input) { l.stepFrame(in, codec.Frame{}) }
+
+func (l *loop) stepFrame(in consensus.Input, f codec.Frame) {
+	l.in = in
+	l.core.Step(l.now, &l.in, &l.out)
+	l.carryOut(f)
+}
+
+// fail remembers what stops the node; the round ends without another step.
+func (l *loop) fail(err error) {
+	if l.failure == nil {
+		l.failure = err
+		l.log.Error("node stops", "err", err)
+	}
+}

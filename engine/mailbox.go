@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"sync"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/pipeline"
+)
+
+// mail is what waits for a group's loop, apart from proposals, which have the Intake.
+type mail struct {
+	packets []codec.Packet
+	bytes   int                  // of the packets
+	flushed uint64               // Seq up to which the log is durable
+	failure error                // what stops the node
+	downs   []codec.NodeID       // peers whose append lane may have lost packets
+	trusted []codec.NodeID       // peers whose incarnation is durable
+	cold    []pipeline.ColdFrame // frames read back for peers
+	feed    *coldFeed            // frame read back for the state machine
+	asks    []func(*loop)        // run by the loop
+}
+
+// coldFeed is the answer to the loop's request for a frame to apply.
+type coldFeed struct {
+	frame codec.Frame
+	err   error
+}
+
+// mailbox collects mail from the transport's, the log's and the applier's goroutines and from callers.
+type mailbox struct {
+	// mu guards mail and closed. No owner would do: many goroutines leave mail and may not wait for the loop. It is
+	// held for appending to a slice.
+	mu      sync.Mutex
+	mail    mail
+	closed  bool
+	dropped uint64 // packets refused because bytesMax was reached
+
+	bytesMax int           // of packets
+	wake     chan struct{} // capacity 1, shared with the Intake; a token says that something waits
+}
+
+// post changes the mail under the lock and wakes the loop. After close it does nothing and returns false.
+func (b *mailbox) post(change func(*mail)) bool {
+	b.mu.Lock()
+	closed := b.closed
+	if !closed {
+		change(&b.mail)
+	}
+	b.mu.Unlock()
+	if closed {
+		return false
+	}
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// deliver takes packets as long as there is room for them.
+func (b *mailbox) deliver(packets []codec.Packet) {
+	b.post(func(m *mail) {
+		for i := range packets {
+			size := codec.MessageHeaderSize + len(packets[i].Frame.Bytes())
+			if m.bytes > 0 && m.bytes+size > b.bytesMax {
+				b.dropped += uint64(len(packets) - i)
+				return
+			}
+			m.bytes += size
+			m.packets = append(m.packets, packets[i])
+		}
+	})
+}
+
+// take exchanges the mail for an empty one whose slices are used again.
+func (b *mailbox) take(into *mail) {
+	clear(into.packets)
+	clear(into.cold)
+	clear(into.asks)
+	empty := mail{
+		packets: into.packets[:0], downs: into.downs[:0], trusted: into.trusted[:0],
+		cold: into.cold[:0], asks: into.asks[:0],
+	}
+	b.mu.Lock()
+	*into, b.mail = b.mail, empty
+	b.mu.Unlock()
+}
+
+// close refuses all further mail and returns what nobody will read: its asks must still be answered.
+func (b *mailbox) close() mail {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	left := b.mail
+	b.mail = mail{}
+	return left
+}
+
+func (b *mailbox) droppedPackets() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.dropped
+}

@@ -1,0 +1,64 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
+)
+
+// Metrics is a copy of a node's state at one moment.
+type Metrics struct {
+	Role   consensus.Role
+	Vote   codec.Vote
+	Leader codec.NodeID // 0 when unknown
+
+	// The log pointers: Applied <= Commit, and Flushed <= Last.
+	Applied codec.Index
+	Commit  codec.Index
+	Flushed codec.LogID
+	Last    codec.LogID
+
+	// Peers is a leader's view of the others, nil elsewhere.
+	Peers []PeerMetrics
+
+	Elections uint64 // campaigns started since Open
+	Frames    uint64 // proposed as leader since Open
+	Entries   uint64 // in those frames
+	ColdReads uint64 // frames read back from the log for peers
+
+	UnappliedBytes int    // proposed or committed, and not yet applied
+	Dropped        uint64 // packets dropped because too many waited for the loop
+	Untrusted      uint64 // packets dropped because their sender's incarnation was not yet durable
+	Malformed      uint64 // packets dropped because they can't be meant for this node
+}
+
+// PeerMetrics is a leader's view of one peer.
+type PeerMetrics struct {
+	Node          codec.NodeID
+	Match         codec.Index   // highest index known to be flushed there
+	Streaming     bool          // false while probing for the match
+	InflightBytes int           // sent and not acknowledged
+	Silent        time.Duration // since the sending of the newest message it answered
+}
+
+// collect makes the metrics; it runs in the loop.
+func (l *loop) collect() Metrics {
+	s := l.core.Status()
+	m := Metrics{
+		Role: s.Role, Vote: s.Vote, Leader: s.Leader,
+		Applied: l.applier.Applied(), Commit: s.Commit, Flushed: s.Flushed, Last: s.LastLog,
+		Elections: s.Elections, Frames: l.frames, Entries: l.entries, ColdReads: l.streams.ColdReads(),
+		UnappliedBytes: l.bytes + l.applier.QueuedBytes(),
+		Dropped:        l.box.droppedPackets(), Untrusted: l.untrusted, Malformed: l.malformed,
+	}
+	if s.Role == consensus.Leader {
+		for _, p := range l.core.Peers(nil) {
+			m.Peers = append(m.Peers, PeerMetrics{
+				Node: p.Node, Match: p.Match, Streaming: p.Streaming, InflightBytes: p.InflightBytes,
+				Silent: time.Duration(l.clock() - p.LastAnswer),
+			})
+		}
+	}
+	return m
+}

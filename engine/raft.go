@@ -1,0 +1,329 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
+	"github.com/millrace/millrace/pipeline"
+)
+
+// The interfaces an embedding program may implement, and the values that pass through them.
+type (
+	// StateMachine is what committed entries are applied to.
+	StateMachine = pipeline.StateMachine
+	// Entry is a committed entry.
+	Entry = pipeline.Entry
+	// Result is the answer to a proposal.
+	Result = pipeline.Result
+	// Log replaces the write-ahead log.
+	Log = pipeline.Log
+	// GroupLog is one group's part of a Log.
+	GroupLog = pipeline.GroupLog
+	// Transport replaces TCP.
+	Transport = pipeline.Transport
+)
+
+// theGroup is the only group of a node so far.
+const theGroup codec.GroupID = 1
+
+var errLostLeadership = errors.New("this node lost its leadership")
+
+// Raft is one node of one group. Its methods may be called from any goroutine.
+type Raft struct {
+	cfg       Config
+	log       pipeline.Log
+	transport pipeline.Transport
+	intake    *pipeline.Intake
+	box       *mailbox
+	loop      *loop
+
+	leads  atomic.Bool                // this node leads
+	leader atomic.Pointer[codec.Node] // known leader; nil when none
+	// changedMu guards changed. No owner would do: callers wait for a change without a detour through the loop.
+	changedMu sync.Mutex
+	changed   chan struct{} // closed at the next change of leader
+
+	done    chan struct{} // closed when the node has ended
+	failure error         // why, when it ended by itself; set before done is closed
+	logErr  error         // of closing the log; set before done is closed
+	last    Metrics       // of the moment it ended; set before done is closed
+	closing sync.Once
+}
+
+// Open starts a node: it opens the log, reads what it holds, and begins to listen. A node whose log is empty waits to
+// be initialized, or to be found by a leader. Errors: a [ConfigError]; what the log or the transport return, naming
+// the directory or the address.
+func Open(cfg Config, sm StateMachine) (*Raft, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if sm == nil {
+		return nil, &ConfigError{"StateMachine", "nil", "a state machine"}
+	}
+	r := &Raft{cfg: cfg, changed: make(chan struct{}), done: make(chan struct{})}
+	if r.log = cfg.Log; r.log == nil {
+		if r.log, err = openLog(&cfg); err != nil {
+			return nil, err
+		}
+	}
+	if r.transport = cfg.Transport; r.transport == nil {
+		if r.transport, err = newTransport(&cfg, r.log.Incarnation()); err != nil {
+			return nil, errors.Join(err, r.log.Close())
+		}
+	}
+	if err := r.start(sm); err != nil {
+		return nil, errors.Join(err, r.transport.Close(), r.log.Close())
+	}
+	return r, nil
+}
+
+// start wires the parts and sets the loop going.
+func (r *Raft) start(sm StateMachine) error {
+	wake := make(chan struct{}, 1)
+	r.box = &mailbox{bytesMax: r.cfg.ReceiveBytesMax, wake: wake}
+	var err error
+	r.intake, err = pipeline.NewIntake(pipeline.IntakeConfig{
+		BytesMax: r.cfg.IntakeBytesMax, FrameBytesMax: r.cfg.FrameBytesMax, ProposalBytesMax: r.cfg.ProposalBytesMax, Ready: wake,
+	})
+	if err != nil {
+		return err
+	}
+	groupLog, state, err := r.log.Group(theGroup, func(seq uint64, err error) {
+		r.box.post(func(m *mail) {
+			m.flushed = max(m.flushed, seq)
+			if err != nil {
+				m.failure = err
+			}
+		})
+	})
+	if err != nil {
+		return err
+	}
+	l := &loop{
+		raft: r, cfg: &r.cfg, log: r.cfg.Logger, box: r.box, intake: r.intake, groupLog: groupLog, transport: r.transport,
+		start: time.Now(), armed: consensus.Never, timer: time.NewTimer(time.Hour), trusted: map[codec.NodeID]bool{},
+	}
+	l.timer.Stop()
+	l.core, err = consensus.New(consensus.Config{
+		Node: r.cfg.NodeID, Group: theGroup,
+		ElectionTimeoutMin: r.cfg.ElectionTimeoutMin, ElectionTimeoutMax: r.cfg.ElectionTimeoutMax,
+		HeartbeatInterval: r.cfg.HeartbeatInterval,
+		WindowBytesMax:    r.cfg.WindowBytesMax, WindowFramesMax: r.cfg.WindowFramesMax,
+		Seed: r.cfg.Seed,
+	}, state, l.clock())
+	if err != nil {
+		return fmt.Errorf("node %d: %w", r.cfg.NodeID, err)
+	}
+	l.commits = pipeline.NewCommitStage(groupLog)
+	l.streams = pipeline.NewStreamStage(groupLog, r.transport, func(cold pipeline.ColdFrame) {
+		r.box.post(func(m *mail) { m.cold = append(m.cold, cold) })
+	})
+	if err := r.link(l); err != nil {
+		return err
+	}
+	l.applier = pipeline.NewApplier(sm, 0, pipeline.ApplierEvents{
+		Room:   func() { r.box.post(func(*mail) {}) },
+		Failed: func(err error) { r.box.post(func(m *mail) { m.failure = err }) },
+	})
+	r.loop = l
+	go l.run()
+	return nil
+}
+
+// link starts the transport.
+func (r *Raft) link(l *loop) error {
+	book := newPeerBook(r.cfg.NodeID, r.log, func(id codec.NodeID) {
+		r.box.post(func(m *mail) { m.trusted = append(m.trusted, id) })
+	})
+	for id := range book.known {
+		l.trusted[id] = true
+	}
+	return r.transport.Start(codec.Link{
+		Verify:  book.verify,
+		Deliver: r.box.deliver,
+		Down: func(id codec.NodeID, lane codec.Lane) {
+			if lane == codec.LaneAppend {
+				r.box.post(func(m *mail) { m.downs = append(m.downs, id) })
+			}
+		},
+	})
+}
+
+// Propose appends data to the replicated log and returns the state machine's answer once the entry is committed and
+// applied on this node. It copies data; the caller may use it again at once. It must be called on the leader.
+//
+// Errors by what they say of the proposal. It certainly did not happen: [NotLeaderError], [ErrTooLarge], an error that
+// wraps [ErrStopped] but is no [UnknownError], or the context's error alone, when it ended before there was room. Its
+// fate is unknown: [UnknownError]. Without a deadline in ctx Propose waits for as long as the leader keeps its office.
+func (r *Raft) Propose(ctx context.Context, data []byte) (Result, error) {
+	if !r.leads.Load() {
+		return Result{}, r.notLeader()
+	}
+	return r.intake.Propose(ctx, data)
+}
+
+// ProposeBatch proposes several entries in one call, in order, and returns their results together. Errors as
+// [Raft.Propose]; an [UnknownError] says that some of them may have happened.
+func (r *Raft) ProposeBatch(ctx context.Context, datas [][]byte) ([]Result, error) {
+	if !r.leads.Load() {
+		return nil, r.notLeader()
+	}
+	return r.intake.ProposeBatch(ctx, datas)
+}
+
+// ProposeAsync proposes data and returns at once. fn gets what [Raft.Propose] would have returned, on the goroutine
+// that answers everyone: it must not block, and may propose again. Errors, after which fn is never called: those that
+// say that nothing happened, and [ErrBusy] where Propose would have waited for room.
+func (r *Raft) ProposeAsync(data []byte, fn func(Result, error)) error {
+	if !r.leads.Load() {
+		return r.notLeader()
+	}
+	return r.intake.ProposeAsync(data, fn)
+}
+
+// notLeader returns the error for a proposal that this node can't take.
+func (r *Raft) notLeader() error {
+	select {
+	case <-r.done:
+		return r.stopped()
+	default:
+	}
+	e := &NotLeaderError{Node: r.cfg.NodeID}
+	if n := r.leader.Load(); n != nil && n.ID != r.cfg.NodeID {
+		e.Leader = *n
+	}
+	return e
+}
+
+// Initialize makes this node, and through it all nodes of the membership, a cluster. It is called once in the life of a
+// cluster on any one of its nodes; calling it on several with the same membership is harmless. It returns when the
+// membership is durable on this node. Errors: [ErrInitialized]; what [codec.Membership.Validate] says; a membership
+// without this node; an [UnknownError] when ctx or the node ended while it waited.
+func (r *Raft) Initialize(ctx context.Context, m codec.Membership) error {
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	if !m.IsVoter(r.cfg.NodeID) {
+		return fmt.Errorf("membership: node %d is not among its voters, want the node that is initialized to be one", r.cfg.NodeID)
+	}
+	m = m.Clone()
+	reply := make(chan error, 1)
+	if !r.box.post(func(in *mail) { in.asks = append(in.asks, func(l *loop) { l.initialize(&m, reply) }) }) {
+		return r.stopped()
+	}
+	select {
+	case err := <-reply:
+		return err
+	case <-ctx.Done():
+		return &UnknownError{Cause: context.Cause(ctx)}
+	case <-r.done:
+		return &UnknownError{Cause: r.stopped()}
+	}
+}
+
+// initialize runs in the loop.
+func (l *loop) initialize(m *codec.Membership, reply chan<- error) {
+	body := codec.AppendEntry(make([]byte, codec.FrameHeaderSize), codec.AppendMembership(nil, m))
+	meta := codec.FrameMeta{Group: theGroup, First: 1, Count: 1, Kind: codec.EntryMembership, Size: len(body)}
+	f, err := codec.SealFrame(body, meta, codec.CompressionNone)
+	if err != nil {
+		reply <- err
+		return
+	}
+	l.stepFrame(consensus.Input{Kind: consensus.InputInitialize, Membership: m, Frame: meta}, f)
+	if l.out.Refused {
+		reply <- ErrInitialized
+		return
+	}
+	l.awaiting = append(l.awaiting, flushAsk{l.out.Write.Seq, reply})
+}
+
+// Leader returns the leader this node knows of.
+func (r *Raft) Leader() (codec.Node, bool) {
+	if n := r.leader.Load(); n != nil {
+		return *n, true
+	}
+	return codec.Node{}, false
+}
+
+// WaitLeader returns the leader as soon as this node knows of one. Errors: the context's; one that wraps [ErrStopped].
+func (r *Raft) WaitLeader(ctx context.Context) (codec.Node, error) {
+	for {
+		r.changedMu.Lock()
+		changed := r.changed
+		r.changedMu.Unlock()
+		if n, ok := r.Leader(); ok {
+			return n, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return codec.Node{}, context.Cause(ctx)
+		case <-r.done:
+			return codec.Node{}, r.stopped()
+		}
+	}
+}
+
+// setLeader publishes the leader; the zero Node is none. The loop calls it.
+func (r *Raft) setLeader(n codec.Node) {
+	r.leads.Store(n.ID == r.cfg.NodeID)
+	if n.ID == 0 {
+		r.leader.Store(nil)
+	} else {
+		r.leader.Store(&n)
+	}
+	r.changedMu.Lock()
+	close(r.changed)
+	r.changed = make(chan struct{})
+	r.changedMu.Unlock()
+}
+
+// Metrics returns a copy of the node's state, taken between two steps of its loop; after the node has ended, its last.
+func (r *Raft) Metrics() Metrics {
+	reply := make(chan Metrics, 1)
+	if r.box.post(func(m *mail) { m.asks = append(m.asks, func(l *loop) { reply <- l.collect() }) }) {
+		select {
+		case m := <-reply:
+			return m
+		case <-r.done:
+		}
+	}
+	<-r.done
+	return r.last
+}
+
+// NodeID returns the node's id.
+func (r *Raft) NodeID() codec.NodeID { return r.cfg.NodeID }
+
+// Addr returns the address at which peers reach this node, with the real port where Listen left it open.
+func (r *Raft) Addr() string { return r.transport.Addr() }
+
+// Done is closed when the node has ended, by [Raft.Close] or by itself.
+func (r *Raft) Done() <-chan struct{} { return r.done }
+
+// Err returns why the node ended by itself: an error of its log, its state machine, or a peer's message that
+// contradicts what is committed. It is nil while it runs and after a plain Close.
+func (r *Raft) Err() error {
+	select {
+	case <-r.done:
+		return r.failure
+	default:
+		return nil
+	}
+}
+
+// stopped returns the error for calls that came too late.
+func (r *Raft) stopped() error {
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("node %d %w: %w", r.cfg.NodeID, ErrStopped, err)
+	}
+	return fmt.Errorf("node %d %w", r.cfg.NodeID, ErrStopped)
+}

@@ -1,0 +1,206 @@
+package pipeline
+
+import (
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// ApplierEvents is what an [Applier] reports, from its own goroutine. Neither function may block.
+type ApplierEvents struct {
+	// Room is called when entries were applied after [Applier.AwaitRoom] had asked for it.
+	Room func()
+	// Failed is called once, with a [StateMachineError] or a damaged frame's error. Nothing is applied afterwards.
+	Failed func(error)
+}
+
+// applyEntriesMax bounds the entries given to one Apply, so that the first callers of a long run are answered while
+// the rest is still being applied.
+const applyEntriesMax = 4096
+
+// Applier applies committed frames to the state machine and answers those who proposed them. Its goroutine is the
+// answer goroutine.
+type Applier struct {
+	sm     StateMachine
+	events ApplierEvents
+
+	// mu guards what follows. No owner would do: the loop fills the queue while the goroutine works; it is held for a
+	// swap of two slices.
+	mu     sync.Mutex
+	queue  []applyItem
+	closed bool
+
+	wake      chan struct{} // capacity 1
+	done      chan struct{} // closed when the goroutine has ended
+	applied   atomic.Uint64 // index
+	bytes     atomic.Int64  // queued and not yet applied
+	wantsRoom atomic.Bool
+
+	// Owner: the applier's goroutine.
+	entries []Entry
+	results []Result
+}
+
+type applyItem struct {
+	frame codec.Frame
+	batch *Batch // who waits for it; nil where nobody does
+}
+
+// NewApplier starts an applier that continues after the given index.
+func NewApplier(sm StateMachine, applied codec.Index, events ApplierEvents) *Applier {
+	a := &Applier{sm: sm, events: events, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	a.applied.Store(uint64(applied))
+	go a.run()
+	return a
+}
+
+// Push queues the next committed frame, with the batch of those who wait for it, if any.
+func (a *Applier) Push(f codec.Frame, b *Batch) {
+	a.bytes.Add(int64(len(f.Bytes())))
+	a.mu.Lock()
+	a.queue = append(a.queue, applyItem{f, b})
+	first := len(a.queue) == 1
+	a.mu.Unlock()
+	if first {
+		a.signal()
+	}
+}
+
+func (a *Applier) signal() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Applied returns the index up to which everything is applied and answered.
+func (a *Applier) Applied() codec.Index { return codec.Index(a.applied.Load()) }
+
+// QueuedBytes returns the size of the frames that were pushed and not yet applied.
+func (a *Applier) QueuedBytes() int { return int(a.bytes.Load()) }
+
+// AwaitRoom asks for one call of Room after the next entries were applied. The caller looks at QueuedBytes again
+// afterwards, since they may have been applied in between.
+func (a *Applier) AwaitRoom() { a.wantsRoom.Store(true) }
+
+// Close applies what was pushed, then ends the goroutine. After a failure what was pushed is not applied: its callers
+// are told that their entries' fate is unknown.
+func (a *Applier) Close() {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.signal()
+	<-a.done
+}
+
+func (a *Applier) run() {
+	defer close(a.done)
+	var items []applyItem
+	var failure error
+	for {
+		a.mu.Lock()
+		items, a.queue = a.queue, items[:0]
+		closed := a.closed
+		a.mu.Unlock()
+		if len(items) == 0 {
+			if closed {
+				return
+			}
+			<-a.wake
+			continue
+		}
+		if failure == nil {
+			if failure = a.work(items); failure != nil {
+				a.events.Failed(failure)
+			}
+		}
+		if failure != nil {
+			failItems(items, failure)
+		}
+		clear(items)
+	}
+}
+
+func failItems(items []applyItem, failure error) {
+	for _, item := range items {
+		if item.batch != nil {
+			item.batch.Fail(&UnknownError{LogID: firstID(item.frame), Cause: failure})
+		}
+	}
+}
+
+func firstID(f codec.Frame) codec.LogID {
+	m := f.Meta()
+	return codec.LogID{Leader: m.Leader, Index: m.First}
+}
+
+// work applies the items in portions. On error the batches of the failed portion and of those behind it are left to
+// the caller; answered items have no batch any more.
+func (a *Applier) work(items []applyItem) error {
+	for len(items) > 0 {
+		a.entries = a.entries[:0]
+		n, bytes := 0, 0
+		var err error
+		for n < len(items) && (n == 0 || len(a.entries) < applyEntriesMax) {
+			f := items[n].frame
+			if f.Meta().Kind == codec.EntryNormal {
+				if a.entries, err = f.AppendEntries(a.entries); err != nil {
+					return err
+				}
+			}
+			bytes += len(f.Bytes())
+			n++
+		}
+		if err := a.apply(); err != nil {
+			return err
+		}
+		a.applied.Store(uint64(items[n-1].frame.Meta().Last()))
+		a.bytes.Add(-int64(bytes))
+		a.answer(items[:n])
+		if a.wantsRoom.Load() && a.wantsRoom.Swap(false) {
+			a.events.Room()
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+// apply gives a.entries to the state machine.
+func (a *Applier) apply() (err error) {
+	if len(a.entries) == 0 {
+		return nil
+	}
+	a.results = a.results[:0]
+	for i := range a.entries {
+		a.results = append(a.results, Result{LogID: a.entries[i].ID})
+	}
+	first, last := a.entries[0].ID.Index, a.entries[len(a.entries)-1].ID.Index
+	defer func() {
+		if p := recover(); p != nil {
+			err = &StateMachineError{first, last, fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+		}
+	}()
+	if err := a.sm.Apply(a.entries, a.results); err != nil {
+		return &StateMachineError{first, last, err}
+	}
+	return nil
+}
+
+func (a *Applier) answer(items []applyItem) {
+	results := a.results
+	for i := range items {
+		if items[i].frame.Meta().Kind != codec.EntryNormal {
+			continue
+		}
+		count := int(items[i].frame.Meta().Count)
+		if b := items[i].batch; b != nil {
+			items[i].batch = nil
+			b.Answer(results[:count])
+		}
+		results = results[count:]
+	}
+	clear(a.results)
+}

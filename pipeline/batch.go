@@ -1,0 +1,81 @@
+package pipeline
+
+import (
+	"sync"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// waiter is a call with the number of its entries in one batch.
+type waiter struct {
+	call    *call
+	entries int
+}
+
+// Batch is a run of proposals that becomes one frame: the encoded entries and who waits for them.
+//
+// Owner: the [Intake] while open, then the loop that took it, then the [Applier]. Every batch ends in exactly one call
+// of [Batch.Answer] or [Batch.Fail], after which it must not be touched: it is used again.
+type Batch struct {
+	buf     []byte // room for the frame header, then the entries; nil once sealed
+	entries int
+	waiters []waiter
+}
+
+var batches = sync.Pool{New: func() any { return new(Batch) }}
+
+// newBatch returns an open batch with a buffer of the given capacity, which becomes the frame's own.
+func newBatch(capacity int) *Batch {
+	b := batches.Get().(*Batch)
+	b.buf = make([]byte, codec.FrameHeaderSize, max(capacity, codec.FrameHeaderSize))
+	return b
+}
+
+// Entries returns the number of entries.
+func (b *Batch) Entries() int { return b.entries }
+
+// Bytes returns the size in bytes that the uncompressed frame will have. It is not known any more once sealed.
+func (b *Batch) Bytes() int { return len(b.buf) }
+
+// Seal makes the batch's frame under the given leadership and first index. Errors: [codec.ErrTooLarge], which an
+// Intake's limits rule out.
+func (b *Batch) Seal(group codec.GroupID, leader codec.LeaderID, first codec.Index, c codec.Compression) (codec.Frame, error) {
+	buf := b.buf
+	b.buf = nil
+	return codec.SealFrame(buf, codec.FrameMeta{
+		Group: group, Leader: leader, First: first, Count: uint32(b.entries), Kind: codec.EntryNormal,
+	}, c)
+}
+
+func (b *Batch) add(data []byte) {
+	b.buf = codec.AppendEntry(b.buf, data)
+	b.entries++
+}
+
+func (b *Batch) await(c *call, entries int) { b.waiters = append(b.waiters, waiter{c, entries}) }
+
+// Answer gives every caller its results, one per entry in order, and ends the batch.
+func (b *Batch) Answer(results []Result) {
+	if len(results) != b.entries {
+		panic("BUG: a batch needs one result per entry")
+	}
+	for _, w := range b.waiters {
+		w.call.answer(results[:w.entries])
+		results = results[w.entries:]
+	}
+	b.free()
+}
+
+// Fail gives every caller the error and ends the batch.
+func (b *Batch) Fail(err error) {
+	for _, w := range b.waiters {
+		w.call.fail(w.entries, err)
+	}
+	b.free()
+}
+
+func (b *Batch) free() {
+	clear(b.waiters)
+	b.buf, b.entries, b.waiters = nil, 0, b.waiters[:0]
+	batches.Put(b)
+}

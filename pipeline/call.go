@@ -1,0 +1,93 @@
+package pipeline
+
+import (
+	"context"
+	"sync"
+)
+
+// call is one caller waiting for the answers to the entries it proposed.
+//
+// Owner: the caller until it is enqueued and again after done; in between whoever answers batches, one goroutine at a
+// time (the loop or the answer goroutine: a batch has one owner, and a call's batches are answered in order).
+type call struct {
+	pool    *callPool
+	done    chan struct{}       // capacity 1; one token per use
+	fn      func(Result, error) // instead of done, for calls that do not wait
+	one     [1]Result           // room for the common case
+	results []Result            // one per entry
+	filled  int                 // results set
+	missing int                 // entries not yet answered. Invariant: the call is complete when it reaches 0
+	err     error
+}
+
+// callPool holds calls for reuse. Each Intake has its own, so that a channel never wanders from one test's synctest
+// bubble into another.
+type callPool struct{ pool sync.Pool }
+
+func (p *callPool) get(entries int, fn func(Result, error)) *call {
+	c, _ := p.pool.Get().(*call)
+	if c == nil {
+		c = &call{pool: p, done: make(chan struct{}, 1)}
+	}
+	c.fn, c.missing, c.filled, c.err = fn, entries, 0, nil
+	if entries == 1 {
+		c.results = c.one[:]
+	} else {
+		c.results = make([]Result, entries)
+	}
+	return c
+}
+
+// release gives the call back for reuse. Only its last holder may: a caller that stopped waiting may not, since the
+// answer is still to come.
+func (c *call) release() {
+	c.one[0], c.results, c.fn, c.err = Result{}, nil, nil, nil
+	c.pool.pool.Put(c)
+}
+
+// wait blocks until the call is complete or the context ends. After an error the call belongs to its batches for good.
+func (c *call) wait(ctx context.Context) error {
+	if ctx.Done() == nil {
+		<-c.done
+		return nil
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return &UnknownError{Cause: context.Cause(ctx)}
+	}
+}
+
+// answer takes the results of the call's next entries.
+func (c *call) answer(results []Result) {
+	c.filled += copy(c.results[c.filled:], results)
+	c.missing -= len(results)
+	if c.missing == 0 {
+		c.complete()
+	}
+}
+
+// fail ends the next entries without a result. What is known of the whole call is what is known least of any part.
+func (c *call) fail(entries int, err error) {
+	if c.err == nil || isUnknown(err) && !isUnknown(c.err) {
+		c.err = err
+	}
+	c.missing -= entries
+	if c.missing == 0 {
+		c.complete()
+	}
+}
+
+func (c *call) complete() {
+	if c.err != nil && c.filled > 0 && !isUnknown(c.err) {
+		c.err = &UnknownError{LogID: c.results[0].LogID, Cause: c.err}
+	}
+	if c.fn == nil {
+		c.done <- struct{}{}
+		return
+	}
+	fn, result, err := c.fn, c.results[0], c.err
+	c.release()
+	fn(result, err)
+}

@@ -1,0 +1,44 @@
+// Package pipeline holds the stages a proposal passes on its way through a node, and the hand-offs between them.
+//
+//	callers                       the group's loop (package engine)                      answer goroutine
+//	   |  Propose                    |                                                        |
+//	   v                             |                                                        |
+//	[Intake] -- batches ------------>| Step -> log ids                                        |
+//	   each entry is encoded         |    |                                                   |
+//	   once, on its way in           |    +--> [CommitStage] --> Log: append, one sync        |
+//	                                 |    |         holds back what promises the disk         |
+//	                                 |    +--> [StreamStage] --> Transport: lanes to peers    |
+//	                                 |              waits for frames that left memory         |
+//	                                 | commit                                                 |
+//	                                 +-- frames, batches ------------------------------> [Applier]
+//	callers <----------------------- results, one wake each -------------------------------- StateMachine
+//
+// # Promises
+//
+//   - Every hand-off is a batch: a stage that becomes free takes all that waits. Nobody lingers.
+//   - An entry's bytes are copied once, by [Intake.Propose], into the buffer that becomes the frame. From there on
+//     nothing is copied, encoded or allocated per entry: what is allocated is the frame's buffer.
+//   - Every proposal that entered is answered exactly once: with a result, with an error that says it certainly did not
+//     happen, or with an [UnknownError].
+//   - Everything is bounded in bytes. A full Intake blocks the caller until its context ends, or answers [ErrBusy].
+//
+// # Who owns what
+//
+// An [Intake] is shared by all callers and the loop, under one lock held for a copy of the entry. [CommitStage] and
+// [StreamStage] belong to the loop. The [Applier] has the one goroutine of this package, started by [NewApplier] and
+// ended by [Applier.Close]; it alone calls the state machine and the callers' functions.
+//
+// # Decisions
+//
+//   - The wait of a caller is a channel of capacity 1 that is reused with its call. A semaphore per caller is a little
+//     cheaper and can't be left when a context ends.
+//   - A frame is applied as a whole: one of which only the first entries are committed waits for the rest to be
+//     committed or cut. Frames are written, sent and acknowledged as a whole, so that waiting is rare and short.
+//   - A proposal whose leader loses office is answered at once with "unknown" although its entry may yet be committed
+//     by a successor: a caller is never left hanging on a partition.
+//
+// # Reading order
+//
+// interfaces.go, what the stages are given; errors.go; call.go and batch.go, one proposal and many; intake.go;
+// commit.go; stream.go; applier.go.
+package pipeline

@@ -1,0 +1,60 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// ErrBusy is returned by calls that do not wait when a bound is reached: nothing was proposed. Try again later, or use
+// a call that waits.
+var ErrBusy = errors.New("busy")
+
+// ErrStopped is returned, or wrapped, after the node was closed or stopped itself. What was not yet proposed certainly
+// did not happen.
+var ErrStopped = errors.New("stopped")
+
+// ErrTooLarge is wrapped when a proposal exceeds the limit of the configuration. It certainly did not happen.
+var ErrTooLarge = codec.ErrTooLarge
+
+// UnknownError is the answer to a proposal that was accepted but whose fate is not known: it may have been committed,
+// may yet be, or may never. The caller must find out (or make the proposal idempotent) before it repeats it.
+type UnknownError struct {
+	// LogID is where the entry stood in the log of the leader that accepted it; zero when it had not got there. With
+	// several entries in one call, the first one's.
+	LogID codec.LogID
+	// Cause says why nobody waits any more: a context's error, lost leadership, or what stopped the node.
+	Cause error
+}
+
+// Error returns a sentence with the log id and the cause.
+func (e *UnknownError) Error() string {
+	if e.LogID.IsZero() {
+		return fmt.Sprintf("fate of the proposal unknown: %v", e.Cause)
+	}
+	return fmt.Sprintf("fate of the proposal at %v unknown: %v", e.LogID, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *UnknownError) Unwrap() error { return e.Cause }
+
+func isUnknown(err error) bool {
+	var u *UnknownError
+	return errors.As(err, &u)
+}
+
+// StateMachineError is what stops a node whose state machine failed: Apply returned an error or panicked. The entries
+// First to Last are committed and were given to it; none is skipped, so the node can't go on.
+type StateMachineError struct {
+	First, Last codec.Index
+	Cause       error
+}
+
+// Error names the entries and the cause.
+func (e *StateMachineError) Error() string {
+	return fmt.Sprintf("state machine failed on entries %d to %d: %v", e.First, e.Last, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *StateMachineError) Unwrap() error { return e.Cause }

@@ -1,0 +1,159 @@
+package pipeline
+
+import (
+	"slices"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// ColdFrame is a frame that a [StreamStage] asked the log to read.
+type ColdFrame struct {
+	Peer   codec.NodeID
+	Ticket uint64
+	Frame  codec.Frame
+	Err    error
+}
+
+// StreamStage puts packets on the lanes to the peers. A packet whose frame has left the log's memory waits for it to be
+// read, and everything behind it on that peer's append lane waits too, so that a lane stays in order.
+//
+// Owner: the group's loop.
+type StreamStage struct {
+	log       GroupLog
+	transport Transport
+	loaded    func(ColdFrame) // called by the log, from any goroutine
+	out       [codec.LaneEnd][]codec.Packet
+	waiting   map[codec.NodeID]*coldStream
+	lost      []codec.NodeID
+	tickets   uint64
+	coldReads uint64
+}
+
+// coldStream is one peer's append lane behind a frame that is being read.
+type coldStream struct {
+	ticket  uint64
+	packets []streamPacket // the first one waits for the ticket
+}
+
+type streamPacket struct {
+	packet codec.Packet
+	meta   codec.FrameMeta
+}
+
+// NewStreamStage returns a stage that takes frames from log. loaded is called once for each frame it asked for; the
+// loop passes it on to [StreamStage.Loaded].
+func NewStreamStage(log GroupLog, transport Transport, loaded func(ColdFrame)) *StreamStage {
+	return &StreamStage{log: log, transport: transport, loaded: loaded, waiting: map[codec.NodeID]*coldStream{}}
+}
+
+// Send queues a packet that carries no frame yet. meta describes the frame it shall carry, if any. Nothing leaves
+// before [StreamStage.Flush].
+func (s *StreamStage) Send(lane codec.Lane, p codec.Packet, meta codec.FrameMeta) {
+	if lane != codec.LaneAppend {
+		s.out[lane] = append(s.out[lane], p)
+		return
+	}
+	if c := s.waiting[p.Node]; c != nil {
+		c.packets = append(c.packets, streamPacket{p, meta})
+		return
+	}
+	s.sendAppend(p, meta)
+}
+
+// sendAppend queues the packet with its frame and reports whether the lane may go on: not when the frame must be read
+// first, nor when it is gone.
+func (s *StreamStage) sendAppend(p codec.Packet, meta codec.FrameMeta) bool {
+	if !meta.IsZero() {
+		f, ok := s.log.Frame(meta.First)
+		if !ok {
+			s.awaitCold(p, meta)
+			return false
+		}
+		if !describes(meta, f) {
+			s.lose(p.Node)
+			return false
+		}
+		p.Frame = f
+	}
+	s.out[codec.LaneAppend] = append(s.out[codec.LaneAppend], p)
+	return true
+}
+
+// describes reports whether f is the frame that meta describes. It is not where a later step overwrote that one.
+func describes(meta codec.FrameMeta, f codec.Frame) bool {
+	m := f.Meta()
+	return m.Leader == meta.Leader && m.First == meta.First && m.Count == meta.Count
+}
+
+func (s *StreamStage) awaitCold(p codec.Packet, meta codec.FrameMeta) {
+	s.tickets++
+	s.coldReads++
+	c := s.waiting[p.Node]
+	if c == nil {
+		c = &coldStream{packets: []streamPacket{{p, meta}}}
+		s.waiting[p.Node] = c
+	}
+	c.ticket = s.tickets
+	cold := ColdFrame{Peer: p.Node, Ticket: s.tickets}
+	s.log.ReadFrame(meta.First, func(f codec.Frame, err error) {
+		cold.Frame, cold.Err = f, err
+		s.loaded(cold)
+	})
+}
+
+// Loaded continues the lane that waited for the frame. One that nobody waits for any more is dropped.
+func (s *StreamStage) Loaded(cold ColdFrame) {
+	c := s.waiting[cold.Peer]
+	if c == nil || c.ticket != cold.Ticket {
+		return
+	}
+	first := c.packets[0]
+	if cold.Err != nil || !describes(first.meta, cold.Frame) {
+		s.lose(cold.Peer)
+		return
+	}
+	first.packet.Frame = cold.Frame
+	s.out[codec.LaneAppend] = append(s.out[codec.LaneAppend], first.packet)
+	c.packets = c.packets[1:]
+	for len(c.packets) > 0 {
+		next := c.packets[0]
+		if !s.sendAppend(next.packet, next.meta) {
+			return
+		}
+		c.packets = c.packets[1:]
+	}
+	delete(s.waiting, cold.Peer)
+}
+
+// lose ends a peer's stream: what waits is dropped, and the loss is reported by [StreamStage.Lost].
+func (s *StreamStage) lose(peer codec.NodeID) {
+	delete(s.waiting, peer)
+	if !slices.Contains(s.lost, peer) {
+		s.lost = append(s.lost, peer)
+	}
+}
+
+// Reset drops what waits for a peer whose lane broke; the sender probes anew.
+func (s *StreamStage) Reset(peer codec.NodeID) { delete(s.waiting, peer) }
+
+// Lost appends the peers whose streams ended since the last call because a frame could not be had.
+func (s *StreamStage) Lost(dst []codec.NodeID) []codec.NodeID {
+	dst = append(dst, s.lost...)
+	s.lost = s.lost[:0]
+	return dst
+}
+
+// ColdReads returns how many frames had to be read back from the log.
+func (s *StreamStage) ColdReads() uint64 { return s.coldReads }
+
+// Flush hands everything queued to the transport.
+func (s *StreamStage) Flush() {
+	for lane := codec.LaneControl; lane < codec.LaneEnd; lane++ {
+		if len(s.out[lane]) == 0 {
+			continue
+		}
+		s.transport.Send(lane, s.out[lane])
+		clear(s.out[lane])
+		s.out[lane] = s.out[lane][:0]
+	}
+}
