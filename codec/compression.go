@@ -3,6 +3,7 @@ package codec
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/s2"
@@ -19,6 +20,8 @@ const (
 	CompressionS2 Compression = 1
 	// CompressionZstd is a zstd frame: smaller and slower than S2.
 	CompressionZstd Compression = 2
+
+	compressionEnd Compression = 3
 )
 
 // String returns "none", "s2" or "zstd".
@@ -36,7 +39,7 @@ func (c Compression) String() string {
 
 // ParseCompression returns the compression of that name: none, s2 or zstd.
 func ParseCompression(name string) (Compression, error) {
-	for _, c := range []Compression{CompressionNone, CompressionS2, CompressionZstd} {
+	for c := range compressionEnd {
 		if name == c.String() {
 			return c, nil
 		}
@@ -44,19 +47,21 @@ func ParseCompression(name string) (Compression, error) {
 	return 0, fmt.Errorf("compression %q, want none, s2 or zstd", name)
 }
 
-// The zstd coders keep no state between calls, start no goroutine at concurrency 1, and are safe for concurrent
-// EncodeAll and DecodeAll. The decoder never writes past the capacity it is given, so a body that unpacks to more than
-// its header says is an error and not an allocation.
+// The zstd coders keep nothing between calls, start no goroutine, and are safe for concurrent EncodeAll and DecodeAll.
+// They are made on first use, since most processes never compress. A frame carries its own CRC32C, so zstd's checksum
+// is left out. The single-segment form always states the unpacked size, which [Frame.body] checks before it allocates;
+// and the decoder never writes past the capacity it is given.
 var (
 	zstdEncoder = sync.OnceValue(func() *zstd.Encoder {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false),
+			zstd.WithSingleSegment(true))
 		if err != nil {
 			panic("BUG: zstd encoder options: " + err.Error())
 		}
 		return e
 	})
 	zstdDecoder = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true))
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true))
 		if err != nil {
 			panic("BUG: zstd decoder options: " + err.Error())
 		}
@@ -64,48 +69,82 @@ var (
 	})
 )
 
+// compressScratch holds buffers to compress into. The result is copied out at its exact size: a log keeps frames for
+// long, and what it counts as a frame's bytes must be what the frame holds in memory.
+var compressScratch = sync.Pool{New: func() any { return new([]byte) }}
+
 // compressBody returns buf with its body compressed, or buf itself where that does not make it smaller.
 func compressBody(buf []byte, c Compression) ([]byte, Compression) {
+	scratch := compressScratch.Get().(*[]byte)
+	defer compressScratch.Put(scratch)
 	body := buf[FrameHeaderSize:]
-	var out []byte
+	var stored []byte
 	switch c {
 	case CompressionS2:
-		out = make([]byte, FrameHeaderSize+s2.MaxEncodedLen(len(body)))
-		out = out[:FrameHeaderSize+len(s2.Encode(out[FrameHeaderSize:], body))]
+		*scratch = slices.Grow((*scratch)[:0], s2.MaxEncodedLen(len(body)))
+		stored = s2.Encode((*scratch)[:cap(*scratch)], body)
 	case CompressionZstd:
-		out = make([]byte, FrameHeaderSize, FrameHeaderSize+len(body))
-		out = zstdEncoder().EncodeAll(body, out)
+		*scratch = zstdEncoder().EncodeAll(body, (*scratch)[:0])
+		stored = *scratch
 	default:
-		panic(fmt.Sprintf("BUG: compression %d", c))
+		panic(fmt.Sprintf("BUG: compression %d", uint8(c)))
 	}
-	if len(out) >= len(buf) {
+	if len(stored) >= len(body) {
 		return buf, CompressionNone
 	}
+	out := make([]byte, FrameHeaderSize+len(stored))
+	copy(out[FrameHeaderSize:], stored)
 	return out, c
 }
 
-// body returns the frame's body, decompressed where needed into a buffer of the size the header states.
+// body returns the frame's body, unpacked where needed into a buffer of the size the header states. The stored bytes
+// must claim that very size before the buffer is made, and can't fill more than it whatever they claim.
 func (f Frame) body() ([]byte, error) {
-	stored := f.b[FrameHeaderSize:]
-	raw := int(binary.LittleEndian.Uint32(f.b[8:]))
-	var out []byte
-	var err error
-	switch f.Compression() {
-	case CompressionNone:
+	stored, c := f.b[FrameHeaderSize:], f.Compression()
+	if c == CompressionNone {
 		return stored, nil
-	case CompressionS2:
-		var n int
-		if n, err = s2.DecodedLen(stored); err == nil && n == raw {
-			out, err = s2.Decode(make([]byte, 0, raw), stored)
-		}
-	case CompressionZstd:
-		out, err = zstdDecoder().DecodeAll(stored, make([]byte, 0, raw))
+	}
+	raw := int(binary.LittleEndian.Uint32(f.b[8:]))
+	claimed, err := unpackedSize(stored, c)
+	if err == nil && claimed != uint64(raw) {
+		err = fmt.Errorf("unpacks to %d bytes, header says %d", claimed, raw)
+	}
+	var out []byte
+	if err == nil {
+		out, err = unpack(make([]byte, 0, raw), stored, c)
+	}
+	if err == nil && len(out) != raw {
+		err = fmt.Errorf("unpacked to %d bytes, header says %d", len(out), raw)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("frame body (%v): %v: %w", f.Compression(), err, ErrCorrupt)
-	}
-	if len(out) != raw {
-		return nil, fmt.Errorf("frame body (%v) of %d bytes says %d: %w", f.Compression(), len(out), raw, ErrCorrupt)
+		return nil, fmt.Errorf("frame %v: %v body of %d bytes: %w: %w", f.Meta().LastID(), c, len(stored), err, ErrCorrupt)
 	}
 	return out, nil
+}
+
+// unpackedSize returns the size that a compressed body claims to have had.
+func unpackedSize(stored []byte, c Compression) (uint64, error) {
+	switch c {
+	case CompressionS2:
+		n, err := s2.DecodedLen(stored)
+		return uint64(n), err
+	case CompressionZstd:
+		var h zstd.Header
+		if err := h.Decode(stored); err != nil {
+			return 0, err
+		}
+		if !h.HasFCS || h.Skippable {
+			return 0, fmt.Errorf("no unpacked size stated")
+		}
+		return h.FrameContentSize, nil
+	}
+	panic(fmt.Sprintf("BUG: compression %d", uint8(c)))
+}
+
+// unpack appends the unpacked body to dst, which has room for all of it and is never outgrown.
+func unpack(dst, stored []byte, c Compression) ([]byte, error) {
+	if c == CompressionS2 {
+		return s2.Decode(dst, stored)
+	}
+	return zstdDecoder().DecodeAll(stored, dst)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // FrameVersion is the version byte of the frame format.
@@ -15,7 +16,7 @@ const FrameHeaderSize = 56
 
 // Limits of one frame. Both are checked before anything is allocated.
 const (
-	// FrameBodyMax bounds the body, raw and stored, in bytes.
+	// FrameBodyMax bounds the body in bytes, raw and as stored.
 	FrameBodyMax = 64 << 20
 	// FrameEntriesMax bounds the number of entries.
 	FrameEntriesMax = 1 << 20
@@ -42,11 +43,18 @@ type FrameMeta struct {
 // IsZero reports whether m describes no frame.
 func (m FrameMeta) IsZero() bool { return m.Count == 0 }
 
-// Last returns the index of the last entry.
+// Last returns the index of the last entry. m must not be zero.
 func (m FrameMeta) Last() Index { return m.First + Index(m.Count) - 1 }
 
 // LastID returns the log id of the last entry.
 func (m FrameMeta) LastID() LogID { return LogID{Leader: m.Leader, Index: m.Last()} }
+
+// plausible reports whether a frame may be so described: a known kind, at least one entry, exactly one unless normal,
+// and indexes from 1 that do not run over.
+func (m FrameMeta) plausible() bool {
+	return m.Kind >= EntryNormal && m.Kind <= EntryMembership && m.Count > 0 && m.Count <= FrameEntriesMax &&
+		(m.Kind == EntryNormal || m.Count == 1) && m.First > 0 && m.Last() >= m.First
+}
 
 // Frame is the immutable encoding of a batch of entries of one leader: the unit that is written to every log and sent
 // to every peer unchanged. Layout, little endian:
@@ -56,20 +64,21 @@ func (m FrameMeta) LastID() LogID { return LogID{Leader: m.Leader, Index: m.Last
 //	 2  1  compression of the body
 //	 3  1  reserved, zero
 //	 4  4  bytes of the body as stored
-//	 8  4  bytes of the body decompressed
+//	 8  4  bytes of the body unpacked
 //	12  4  number of entries
 //	16  8  group
 //	24  8  leader's term
 //	32  8  leader's node
 //	40  8  index of the first entry
 //	48  4  CRC32C of bytes 0..48 and the body
-//	52  4  reserved, zero, not covered: room for alignment
-//	56     body: for each entry its length (uvarint) and bytes
+//	52  4  reserved, zero, outside the checksum: keeps the body aligned to 8
+//	56     body: for each entry its length (uvarint, shortest form) and bytes
 //
-// Entries carry neither index nor term: their position gives them. The zero Frame holds nothing.
+// Entries carry neither index nor term: their position gives them. Every batch has exactly one uncompressed encoding.
+// The zero Frame holds nothing; only Bytes, IsZero and Meta may be called on it.
 type Frame struct{ b []byte }
 
-// Bytes returns the whole frame. The caller must not change it.
+// Bytes returns the whole frame, nil for the zero Frame. The caller must not change it.
 func (f Frame) Bytes() []byte { return f.b }
 
 // IsZero reports whether f holds nothing.
@@ -81,8 +90,11 @@ func (f Frame) Checksum() uint32 { return binary.LittleEndian.Uint32(f.b[48:]) }
 // Compression returns how the body is stored.
 func (f Frame) Compression() Compression { return Compression(f.b[2]) }
 
-// Meta returns the frame's description.
+// Meta returns the frame's description, the zero one for the zero Frame.
 func (f Frame) Meta() FrameMeta {
+	if f.IsZero() {
+		return FrameMeta{}
+	}
 	le := binary.LittleEndian
 	return FrameMeta{
 		Kind:   EntryKind(f.b[1]),
@@ -103,17 +115,17 @@ func AppendEntry(dst, data []byte) []byte {
 // SealFrame makes a frame of buf: [FrameHeaderSize] bytes of room, then m.Count entries as [AppendEntry] wrote them.
 // The header is written into that room; buf belongs to the frame from then on. With compression other than
 // [CompressionNone] the body is replaced where that makes it smaller, in a buffer of its own. m.Size is ignored.
-// Errors: [ErrTooLarge] beyond [FrameBodyMax] or [FrameEntriesMax].
+// Errors: [ErrTooLarge] beyond [FrameBodyMax] or [FrameEntriesMax]. A description that no reader would accept is a bug
+// of the caller; that the body holds exactly m.Count entries is not checked here.
 func SealFrame(buf []byte, m FrameMeta, compression Compression) (Frame, error) {
 	raw := len(buf) - FrameHeaderSize
-	if raw < 0 {
-		panic("BUG: SealFrame needs a buffer with room for the header")
-	}
-	if raw > FrameBodyMax {
+	switch {
+	case raw > FrameBodyMax:
 		return Frame{}, fmt.Errorf("frame body of %d bytes, limit %d: %w", raw, FrameBodyMax, ErrTooLarge)
-	}
-	if m.Count == 0 || m.Count > FrameEntriesMax {
-		return Frame{}, fmt.Errorf("frame of %d entries, want 1 to %d: %w", m.Count, FrameEntriesMax, ErrTooLarge)
+	case m.Count > FrameEntriesMax:
+		return Frame{}, fmt.Errorf("frame of %d entries, limit %d: %w", m.Count, FrameEntriesMax, ErrTooLarge)
+	case raw < int(m.Count) || !m.plausible():
+		panic(fmt.Sprintf("BUG: frame of %d %v entries from index %d in a buffer of %d bytes", m.Count, m.Kind, m.First, len(buf)))
 	}
 	if compression != CompressionNone {
 		buf, compression = compressBody(buf, compression)
@@ -175,40 +187,61 @@ func checkFrame(b []byte) error {
 	if got, want := frameChecksum(b), le.Uint32(b[48:]); got != want {
 		return fmt.Errorf("frame checksum %08x, stored %08x: %w", got, want, ErrCorrupt)
 	}
-	kind, compression, raw, count := EntryKind(b[1]), Compression(b[2]), le.Uint32(b[8:]), le.Uint32(b[12:])
+	m, compression := Frame{b}.Meta(), Compression(b[2])
+	stored, raw := len(b)-FrameHeaderSize, le.Uint32(b[8:])
 	switch {
-	case kind < EntryNormal || kind > EntryMembership:
-		return fmt.Errorf("frame of unknown entry kind %d: %w", uint8(kind), ErrCorrupt)
-	case compression > CompressionZstd:
+	case !m.plausible():
+		return fmt.Errorf("frame of %d %v entries from index %d: %w", m.Count, m.Kind, m.First, ErrCorrupt)
+	case compression >= compressionEnd:
 		return fmt.Errorf("frame of unknown compression %d: %w", uint8(compression), ErrCorrupt)
 	case b[3] != 0 || le.Uint32(b[52:]) != 0:
-		return fmt.Errorf("frame with reserved bytes set: %w", ErrCorrupt)
+		return fmt.Errorf("frame with reserved bytes %02x and %08x, want zero: %w", b[3], le.Uint32(b[52:]), ErrCorrupt)
 	case raw > FrameBodyMax:
-		return fmt.Errorf("frame body of %d raw bytes, limit %d: %w", raw, FrameBodyMax, ErrTooLarge)
-	case count == 0 || count > FrameEntriesMax || kind != EntryNormal && count != 1:
-		return fmt.Errorf("frame of %d %v entries: %w", count, kind, ErrCorrupt)
-	case le.Uint64(b[40:]) == 0 || le.Uint64(b[40:])+uint64(count) < le.Uint64(b[40:]):
-		return fmt.Errorf("frame with first index %d and %d entries: %w", le.Uint64(b[40:]), count, ErrCorrupt)
-	case compression != CompressionNone:
+		return fmt.Errorf("frame body of %d unpacked bytes, limit %d: %w", raw, FrameBodyMax, ErrTooLarge)
+	case raw < m.Count:
+		return fmt.Errorf("frame of %d entries in %d unpacked bytes: %w", m.Count, raw, ErrCorrupt)
+	case m.Kind == EntryBlank && raw != 1:
+		return fmt.Errorf("blank frame of %d bytes, want 1: %w", raw, ErrCorrupt)
+	case compression != CompressionNone && stored < int(raw):
 		return nil
-	case int(raw) != len(b)-FrameHeaderSize:
-		return fmt.Errorf("frame body of %d bytes says %d: %w", len(b)-FrameHeaderSize, raw, ErrCorrupt)
+	case compression != CompressionNone || stored != int(raw):
+		return fmt.Errorf("frame body (%v) of %d bytes, unpacked %d: %w", compression, stored, raw, ErrCorrupt)
 	}
-	return checkBody(b[FrameHeaderSize:], count)
+	return checkBody(b[FrameHeaderSize:], m.Count)
 }
 
 func checkBody(body []byte, count uint32) error {
 	for i := range count {
-		size, n := binary.Uvarint(body)
-		if n <= 0 || size > uint64(len(body)-n) {
+		_, rest, ok := cutEntry(body)
+		if !ok {
 			return fmt.Errorf("entry %d of %d does not fit the frame: %w", i, count, ErrCorrupt)
 		}
-		body = body[n+int(size):]
+		body = rest
 	}
 	if len(body) != 0 {
 		return fmt.Errorf("%d bytes after the last of %d entries: %w", len(body), count, ErrCorrupt)
 	}
 	return nil
+}
+
+// cutEntry splits the first entry's bytes off a frame's body.
+func cutEntry(body []byte) (data, rest []byte, ok bool) {
+	size, n := readUvarint(body)
+	if n <= 0 || size > uint64(len(body)-n) {
+		return nil, nil, false
+	}
+	end := n + int(size)
+	return body[n:end:end], body[end:], true
+}
+
+// readUvarint is binary.Uvarint that takes the shortest form only, so that each value has one encoding; n is 0 or
+// negative where src does not start with one.
+func readUvarint(src []byte) (v uint64, n int) {
+	v, n = binary.Uvarint(src)
+	if n > 1 && src[n-1] == 0 {
+		return 0, 0
+	}
+	return v, n
 }
 
 // AppendEntries appends the frame's decoded entries to dst. Their data aliases the frame (or, for a compressed one, a
@@ -219,28 +252,23 @@ func (f Frame) AppendEntries(dst []Entry) ([]Entry, error) {
 	if err != nil {
 		return dst, err
 	}
-	base := len(dst)
+	out := slices.Grow(dst, int(m.Count))
 	for i := range m.Count {
-		size, n := binary.Uvarint(body)
-		if n <= 0 || size > uint64(len(body)-n) {
-			return dst[:base], fmt.Errorf("entry %d of frame %v: %w", i, m.LastID(), ErrCorrupt)
+		data, rest, ok := cutEntry(body)
+		if !ok {
+			return dst, fmt.Errorf("entry %d of %d of frame %v does not fit it: %w", i, m.Count, m.LastID(), ErrCorrupt)
 		}
-		end := n + int(size)
-		dst = append(dst, Entry{
-			ID:   LogID{Leader: m.Leader, Index: m.First + Index(i)},
-			Kind: m.Kind,
-			Data: body[n:end:end],
-		})
-		body = body[end:]
+		out = append(out, Entry{ID: LogID{Leader: m.Leader, Index: m.First + Index(i)}, Kind: m.Kind, Data: data})
+		body = rest
 	}
 	if len(body) != 0 {
-		return dst[:base], fmt.Errorf("%d bytes after the entries of frame %v: %w", len(body), m.LastID(), ErrCorrupt)
+		return dst, fmt.Errorf("%d bytes after the %d entries of frame %v: %w", len(body), m.Count, m.LastID(), ErrCorrupt)
 	}
-	return dst, nil
+	return out, nil
 }
 
 // CutFrame re-encodes the entries from..to of f (both included) as a frame of their own, uncompressed. It is needed
-// only where a log was cut inside a frame. Errors wrap [ErrCorrupt].
+// only where a log was cut inside a frame. Errors wrap [ErrCorrupt]. A range outside the frame is a bug of the caller.
 func CutFrame(f Frame, from, to Index) (Frame, error) {
 	m := f.Meta()
 	if from < m.First || to > m.Last() || from > to {

@@ -84,9 +84,19 @@ type Handshake struct {
 	ClusterID   string // 1 to ClusterIDBytesMax bytes
 }
 
+// plausible reports whether such a handshake may be sent.
+func (h *Handshake) plausible() bool {
+	return h.Status < handshakeStatusEnd && h.Role == RolePeer && h.Lane > 0 && h.Lane < LaneEnd &&
+		h.From != 0 && h.To != 0 && len(h.ClusterID) > 0 && len(h.ClusterID) <= ClusterIDBytesMax
+}
+
 // AppendHandshake appends the handshake's bytes: magic "MLRC", protocol version (2), status, role, lane, cluster id
-// length (1 each), from, to (8 each), incarnation (16), cluster id, CRC32C of all before.
+// length (1 each), from, to (8 each), incarnation (16), cluster id, CRC32C of all before. A handshake that no reader
+// would accept is a bug of the caller.
 func AppendHandshake(dst []byte, h *Handshake) []byte {
+	if !h.plausible() {
+		panic(fmt.Sprintf("BUG: handshake %+v", *h))
+	}
 	start := len(dst)
 	le := binary.LittleEndian
 	dst = append(dst, handshakeMagic...)
@@ -100,7 +110,8 @@ func AppendHandshake(dst []byte, h *Handshake) []byte {
 }
 
 // ReadHandshake reads the handshake that starts src and returns its size. Errors: [ErrShort] as long as what is there
-// could become one, [ErrVersion], and [ErrCorrupt] for another magic, checksum or an impossible field.
+// could become one, [ErrVersion], and [ErrCorrupt] for another magic or checksum, or an impossible field. An empty src
+// is short; one wrong byte of the magic is refused without waiting for the next.
 func ReadHandshake(src []byte) (Handshake, int, error) {
 	n := min(len(src), len(handshakeMagic))
 	if string(src[:n]) != handshakeMagic[:n] {
@@ -133,9 +144,9 @@ func ReadHandshake(src []byte) (Handshake, int, error) {
 		ClusterID: string(src[42 : 42+idBytes]),
 	}
 	copy(h.Incarnation[:], src[26:42])
-	if h.Status >= handshakeStatusEnd || h.Role != RolePeer || h.Lane == 0 || h.Lane >= LaneEnd || h.From == 0 {
-		return Handshake{}, 0, fmt.Errorf("handshake with status %d, role %d, lane %d from node %d: %w",
-			h.Status, h.Role, h.Lane, h.From, ErrCorrupt)
+	if !h.plausible() {
+		return Handshake{}, 0, fmt.Errorf("handshake with status %d, role %d, lane %d from node %d to node %d: %w",
+			h.Status, h.Role, h.Lane, h.From, h.To, ErrCorrupt)
 	}
 	return h, n, nil
 }

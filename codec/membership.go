@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -11,9 +12,12 @@ const MembershipVersion = 1
 
 // Limits of a membership, checked before anything is allocated.
 const (
-	MembershipNodesMax   = 1024
+	// MembershipNodesMax bounds voters and learners together.
+	MembershipNodesMax = 1024
+	// MembershipConfigsMax bounds the voter configs that decide together.
 	MembershipConfigsMax = 16
-	AddressBytesMax      = 255
+	// AddressBytesMax bounds one node's address.
+	AddressBytesMax = 255
 )
 
 // QuorumKind says which sets of voters decide.
@@ -56,7 +60,7 @@ type Membership struct {
 // NewMembership returns the membership of one majority config whose voters are all the given nodes.
 func NewMembership(mode VoteMode, nodes ...Node) Membership {
 	nodes = slices.Clone(nodes)
-	slices.SortFunc(nodes, func(a, b Node) int { return compareIDs(a.ID, b.ID) })
+	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
 	voters := make([]NodeID, len(nodes))
 	for i, n := range nodes {
 		voters[i] = n.ID
@@ -66,16 +70,6 @@ func NewMembership(mode VoteMode, nodes ...Node) Membership {
 		Configs: []VoterConfig{{Voters: voters, Quorum: QuorumSystem{Kind: QuorumMajority}}},
 		Nodes:   nodes,
 	}
-}
-
-func compareIDs(a, b NodeID) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // IsVoter reports whether the node is a voter in any config.
@@ -90,15 +84,16 @@ func (m *Membership) IsVoter(id NodeID) bool {
 
 // Node returns the member of that id.
 func (m *Membership) Node(id NodeID) (Node, bool) {
-	i, ok := slices.BinarySearchFunc(m.Nodes, id, func(n Node, id NodeID) int { return compareIDs(n.ID, id) })
+	i, ok := slices.BinarySearchFunc(m.Nodes, id, func(n Node, id NodeID) int { return cmp.Compare(n.ID, id) })
 	if !ok {
 		return Node{}, false
 	}
 	return m.Nodes[i], true
 }
 
-// Validate says what is wrong with a membership: an unknown mode or quorum system, no voters, ids that are 0, repeated
-// or out of order, a voter without a node, an address too long.
+// Validate says what is wrong with a membership: an unknown mode or quorum system, too many nodes, no voters, ids that
+// are 0, repeated or out of order, a voter without a node, an address too long. An empty address is fine here: what an
+// address looks like is the transport's affair.
 func (m *Membership) Validate() error {
 	if m.Mode != SeveralLeadersPerTerm && m.Mode != OneLeaderPerTerm {
 		return fmt.Errorf("membership: vote mode %d, want %d (%v) or %d (%v)", uint8(m.Mode),
@@ -158,7 +153,7 @@ func (m *Membership) Clone() Membership {
 }
 
 // AppendMembership appends the encoding of a valid membership: version, mode, configs (quorum kind, voters), nodes
-// (id, address); counts and ids as uvarints.
+// (id, address); counts and ids as uvarints. It has no checksum of its own: it lives in a frame.
 func AppendMembership(dst []byte, m *Membership) []byte {
 	dst = append(dst, MembershipVersion, byte(m.Mode))
 	dst = binary.AppendUvarint(dst, uint64(len(m.Configs)))
@@ -199,57 +194,11 @@ func ReadMembership(src []byte) (Membership, int, error) {
 		m.Nodes = append(m.Nodes, Node{ID: id, Address: string(r.bytes(r.count(AddressBytesMax)))})
 	}
 	if r.failed {
-		return Membership{}, 0, fmt.Errorf("membership cut short at byte %d of %d: %w", r.pos, len(src), ErrCorrupt)
+		return Membership{}, 0, fmt.Errorf("membership cut short, or a count beyond its limit, at byte %d of %d: %w",
+			r.pos, len(src), ErrCorrupt)
 	}
 	if err := m.Validate(); err != nil {
 		return Membership{}, 0, fmt.Errorf("%w: %w", err, ErrCorrupt)
 	}
 	return m, r.pos, nil
-}
-
-// reader takes values off a buffer; after the first one that does not fit it returns zeros and failed is set.
-type reader struct {
-	src    []byte
-	pos    int
-	failed bool
-}
-
-func (r *reader) bytes(n int) []byte {
-	if r.failed || n > len(r.src)-r.pos {
-		r.failed = true
-		return nil
-	}
-	b := r.src[r.pos : r.pos+n]
-	r.pos += n
-	return b
-}
-
-func (r *reader) byte() byte {
-	if b := r.bytes(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (r *reader) uvarint() uint64 {
-	if r.failed {
-		return 0
-	}
-	v, n := binary.Uvarint(r.src[r.pos:])
-	if n <= 0 {
-		r.failed = true
-		return 0
-	}
-	r.pos += n
-	return v
-}
-
-// count reads a number of things to follow, at most limit; a greater one fails before anything is allocated.
-func (r *reader) count(limit uint64) int {
-	v := r.uvarint()
-	if v > limit {
-		r.failed = true
-		return 0
-	}
-	return int(v)
 }

@@ -2,6 +2,7 @@ package codec
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
@@ -108,8 +109,12 @@ type Message struct {
 const flagVoteCommitted = 1
 
 // AppendMessage appends the message's bytes to dst. frameSize is the number of bytes of the frame that the caller
-// sends right after them, or 0.
+// sends right after them, or 0; only an append may carry one. A message that no reader would accept is a bug of the
+// caller.
 func AppendMessage(dst []byte, m *Message, frameSize int) []byte {
+	if !m.plausible() || frameSize != 0 && (m.Kind != MessageAppend || frameSize < FrameHeaderSize) {
+		panic(fmt.Sprintf("BUG: %v message with status %v and a frame of %d bytes", m.Kind, m.Status, frameSize))
+	}
 	start := len(dst)
 	le := binary.LittleEndian
 	var flags byte
@@ -131,9 +136,24 @@ func AppendMessage(dst []byte, m *Message, frameSize int) []byte {
 	return le.AppendUint32(dst, 0)
 }
 
+// plausible reports whether such a message may be sent: a known kind, a verdict in answers alone, and a conflict only
+// in the answer to an append.
+func (m *Message) plausible() bool {
+	switch m.Kind {
+	case MessageVote, MessageAppend, MessageHeartbeat:
+		return m.Status == StatusNone
+	case MessageVoteReply, MessageHeartbeatReply:
+		return m.Status == StatusOK || m.Status == StatusRefused
+	case MessageAppendReply:
+		return m.Status >= StatusOK && m.Status <= StatusRefused
+	}
+	return false
+}
+
 // MessageSize returns the size in bytes of the message that starts src, its frame included, checking only what is
-// needed to wait for the rest: [ErrShort] below 6 bytes, [ErrVersion], [ErrTooLarge] beyond limit or for a kind that
-// carries no frame, [ErrCorrupt] for a size below the header's or an unknown kind.
+// needed to wait for the rest: [ErrShort] below 6 bytes, [ErrVersion], [ErrTooLarge] beyond limit, [ErrCorrupt] for an
+// unknown kind, a size below the header's, or room for a frame in a kind that carries none. Nothing vouches for the
+// size yet: [ReadMessage] checks it as soon as the header is complete.
 func MessageSize(src []byte, limit int) (int, error) {
 	if len(src) < 6 {
 		return 0, ErrShort
@@ -145,29 +165,60 @@ func MessageSize(src []byte, limit int) (int, error) {
 	case kind == 0 || kind >= MessageKindEnd:
 		return 0, fmt.Errorf("message of unknown kind %d: %w", uint8(kind), ErrCorrupt)
 	case size < MessageHeaderSize:
-		return 0, fmt.Errorf("message of %d bytes, header alone has %d: %w", size, MessageHeaderSize, ErrCorrupt)
-	case uint64(size) > uint64(limit) || kind != MessageAppend && size != MessageHeaderSize:
+		return 0, fmt.Errorf("%v message of %d bytes, header alone has %d: %w", kind, size, MessageHeaderSize, ErrCorrupt)
+	case int64(size) > int64(limit):
 		return 0, fmt.Errorf("%v message of %d bytes, limit %d: %w", kind, size, limit, ErrTooLarge)
+	case kind != MessageAppend && size != MessageHeaderSize:
+		return 0, fmt.Errorf("%v message of %d bytes, want %d: %w", kind, size, MessageHeaderSize, ErrCorrupt)
 	}
 	return int(size), nil
 }
 
 // ReadMessage reads the message that starts src, with its frame if it carries one, and returns its size. The frame
-// aliases src. limit bounds the whole in bytes. Errors as [MessageSize] and [ReadFrame].
+// aliases src. limit bounds the whole in bytes. The header is checked before the frame is waited for, so a damaged size
+// never makes a reader wait. Errors as [MessageSize] and [ReadFrame]; [ErrCorrupt] too for a wrong checksum, reserved
+// bits, a status that does not belong to the kind, and a frame that does not continue the append's log id.
 func ReadMessage(src []byte, limit int) (Message, Frame, int, error) {
 	n, err := MessageSize(src, limit)
+	if err != nil {
+		return Message{}, Frame{}, 0, err
+	}
+	if len(src) < MessageHeaderSize {
+		return Message{}, Frame{}, 0, ErrShort
+	}
+	m, err := readMessageHeader(src)
 	if err != nil {
 		return Message{}, Frame{}, 0, err
 	}
 	if len(src) < n {
 		return Message{}, Frame{}, 0, ErrShort
 	}
+	if n == MessageHeaderSize {
+		return m, Frame{}, n, nil
+	}
+	f, size, err := ReadFrame(src[MessageHeaderSize:n])
+	switch {
+	case errors.Is(err, ErrShort) || err == nil && size != n-MessageHeaderSize:
+		return Message{}, Frame{}, 0, fmt.Errorf("append message of %d bytes and its frame disagree: %w", n, ErrCorrupt)
+	case err != nil:
+		return Message{}, Frame{}, 0, err
+	}
+	if fm := f.Meta(); fm.Group != m.Group || fm.First != m.Log.Index+1 {
+		return Message{}, Frame{}, 0, fmt.Errorf("frame of group %d at index %d in an append of group %d after %v: %w",
+			fm.Group, fm.First, m.Group, m.Log, ErrCorrupt)
+	}
+	return m, f, n, nil
+}
+
+// readMessageHeader reads the [MessageHeaderSize] bytes that start src, the size excepted.
+func readMessageHeader(src []byte) (Message, error) {
 	le := binary.LittleEndian
 	if got, want := Checksum(src[:80]), le.Uint32(src[80:]); got != want {
-		return Message{}, Frame{}, 0, fmt.Errorf("message checksum %08x, stored %08x: %w", got, want, ErrCorrupt)
+		return Message{}, fmt.Errorf("message checksum %08x, stored %08x: %w", got, want, ErrCorrupt)
 	}
-	if src[7]&^flagVoteCommitted != 0 || le.Uint32(src[84:]) != 0 || Status(src[6]) > StatusRefused {
-		return Message{}, Frame{}, 0, fmt.Errorf("message with reserved bits set: %w", ErrCorrupt)
+	if src[7]&^flagVoteCommitted != 0 || le.Uint32(src[84:]) != 0 {
+		return Message{}, fmt.Errorf("message with flags %02x and reserved bytes %08x, want at most bit 0 set: %w",
+			src[7], le.Uint32(src[84:]), ErrCorrupt)
 	}
 	m := Message{
 		Kind:   MessageKind(src[5]),
@@ -179,20 +230,10 @@ func ReadMessage(src []byte, limit int) (Message, Frame, int, error) {
 		Stream: le.Uint64(src[64:]),
 		Stamp:  int64(le.Uint64(src[72:])),
 	}
-	if n == MessageHeaderSize {
-		return m, Frame{}, n, nil
+	if !m.plausible() {
+		return Message{}, fmt.Errorf("%v message with status %v: %w", m.Kind, m.Status, ErrCorrupt)
 	}
-	f, size, err := ReadFrame(src[MessageHeaderSize:n])
-	switch {
-	case err == ErrShort || err == nil && size != n-MessageHeaderSize:
-		return Message{}, Frame{}, 0, fmt.Errorf("message of %d bytes and its frame disagree: %w", n, ErrCorrupt)
-	case err != nil:
-		return Message{}, Frame{}, 0, err
-	case f.Meta().Group != m.Group || f.Meta().First != m.Log.Index+1:
-		return Message{}, Frame{}, 0, fmt.Errorf("frame of group %d at index %d in an append of group %d after %v: %w",
-			f.Meta().Group, f.Meta().First, m.Group, m.Log, ErrCorrupt)
-	}
-	return m, f, n, nil
+	return m, nil
 }
 
 func readLeaderID(b []byte) LeaderID {

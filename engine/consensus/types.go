@@ -105,13 +105,19 @@ type Write struct {
 	HasVote     bool
 	Vote        codec.Vote
 	HasTruncate bool
-	Truncate    codec.Index     // every entry above it goes
-	Frame       codec.FrameMeta // zero: none. Starts after the input's frame where a prefix of that is already held.
-	Commit      codec.Index     // newest commit, to be saved with it
+	Truncate    codec.Index // every entry above it goes
+	// Frame is zero for none. For a proposal it is what the caller is to encode, with the ids the entries got; for a
+	// frame that came in, that frame, or what follows the prefix of it that is already held (First moved, Count
+	// reduced, Size still that of the whole); for a blank or a first membership the caller builds the bytes.
+	Frame  codec.FrameMeta
+	Commit codec.Index // newest commit, to be saved with it
 }
 
 // Output is what a step asks for. The caller may send Now at once, even before it starts the write: nothing in it
-// promises anything about this node's disk (thesis 10.2.1). AfterFlush holds promises: votes given and entries held.
+// promises anything about this node's disk that is not durable yet (thesis 10.2.1). AfterFlush holds promises: votes
+// asked for or given and entries held. It waits for Write.Seq and is empty when there is no write; a promise that rests
+// on an earlier write comes in Now of the step that learns of its completion. Among the append replies with StatusOK
+// that wait for one peer, the last one of a stream says all that those before it say; they may be left out.
 // The slices are reused by the next step.
 type Output struct {
 	Write      Write
@@ -120,6 +126,9 @@ type Output struct {
 	Commit     codec.Index // everything up to it is committed and held in this node's log; never goes back
 	Deadline   Instant     // call Step again then at the latest
 	Refused    bool        // the proposal or initialization was not taken and left no trace
+	// Fatal, when not nil, ends this core: what arrived can't happen while every node keeps its promises (see
+	// errors.go). Everything else but Commit is empty, and every later step says the same. The caller stops the node.
+	Fatal error
 }
 
 // reset empties o for the next step.
@@ -137,6 +146,7 @@ type Status struct {
 	Commit    codec.Index
 	MemberAt  codec.LogID // log id of the effective membership; zero before initialization
 	Elections uint64      // campaigns started since New
+	Malformed uint64      // messages dropped since New because no correct peer sends them
 }
 
 // PeerStatus is a leader's view of one peer.
@@ -146,5 +156,8 @@ type PeerStatus struct {
 	Next          codec.Index
 	Streaming     bool // false while probing for the match
 	InflightBytes int
-	LastAnswer    Instant // when the newest answered message had been sent
+	LastAnswer    Instant // when the newest answered message had been sent, 0 for none
+	// Lost says that the peer denies holding the entry at Match, which it had acknowledged: its log lost durable
+	// entries. It counts for no commit and gets no entries until it proves to hold that entry.
+	Lost bool
 }

@@ -1,0 +1,255 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace/millrace/cluster_benchmark/safety"
+	"github.com/millrace/millrace/pipeline"
+)
+
+// reportCalls is how many calls a client makes between two reports to its shard.
+const reportCalls = 32
+
+// retryPause is how long a client waits after a failed put before it asks where to put the next one.
+const retryPause = 5 * time.Millisecond
+
+// client is one closed loop.
+//
+// Owner: its goroutine, until it has ended.
+type client struct {
+	run      *Run
+	shard    *shard
+	book     *safety.Book
+	proposer Proposer
+	payloads [][]byte // one per put of a call
+
+	samples    [reportCalls]sample
+	sampled    int
+	calls      int
+	unreported uint64 // puts answered and not yet in run.answered
+	ops        uint64
+	errors     uint64
+	firstError error
+}
+
+func newClient(r *Run, number int) *client {
+	c := &client{run: r, shard: r.shards[number%len(r.shards)], book: safety.NewBook(number, r.cfg.Payload)}
+	random := rand.New(rand.NewPCG(uint64(number), 1))
+	for range r.cfg.Batch {
+		payload := make([]byte, r.cfg.Payload)
+		for i := range payload {
+			payload[i] = byte(random.Uint32())
+		}
+		c.payloads = append(c.payloads, payload)
+	}
+	return c
+}
+
+func (c *client) loop() {
+	if !c.find() {
+		return
+	}
+	switch {
+	case c.run.cfg.Inflight > 1:
+		c.windows()
+	case c.run.cfg.Batch > 1:
+		c.batches()
+	default:
+		c.singles()
+	}
+	c.report()
+}
+
+// singles puts one at a time.
+func (c *client) singles() {
+	ctx, payload := context.Background(), c.payloads[0]
+	issued := c.run.now()
+	for issued < c.run.end.Load() {
+		serial := c.book.Issue(payload)
+		result, err := c.proposer.Propose(ctx, payload)
+		if err != nil {
+			c.failed(serial, err)
+			if !c.pause() || !c.find() {
+				return
+			}
+			issued = c.run.now()
+			continue
+		}
+		c.book.Acknowledge(serial, result.LogID)
+		issued = c.answered(issued, 1)
+	}
+}
+
+// batches puts several in one call.
+func (c *client) batches() {
+	ctx := context.Background()
+	serials := make([]uint64, len(c.payloads))
+	issued := c.run.now()
+	for issued < c.run.end.Load() {
+		for i, payload := range c.payloads {
+			serials[i] = c.book.Issue(payload)
+		}
+		results, err := c.proposer.ProposeBatch(ctx, c.payloads)
+		if err != nil {
+			for _, serial := range serials {
+				c.failed(serial, err)
+			}
+			if !c.pause() || !c.find() {
+				return
+			}
+			issued = c.run.now()
+			continue
+		}
+		for i, serial := range serials {
+			c.book.Acknowledge(serial, results[i].LogID)
+		}
+		issued = c.answered(issued, len(serials))
+	}
+}
+
+// window is the puts that a client has outstanding.
+type window struct {
+	slots []slot
+	// missing counts unanswered puts. It is set before the first is issued; whoever brings it to 0 is the last.
+	missing atomic.Int32
+	wake    chan struct{} // capacity 1; one token per window whose last answer came from elsewhere
+}
+
+// slot is one put of a window. The answering goroutine writes it before it counts window.missing down, the client
+// reads it after missing has reached 0.
+type slot struct {
+	serial uint64
+	result pipeline.Result
+	err    error
+	answer func(pipeline.Result, error)
+}
+
+func newWindow(size int) *window {
+	w := &window{slots: make([]slot, size), wake: make(chan struct{}, 1)}
+	for i := range w.slots {
+		s := &w.slots[i]
+		s.answer = func(result pipeline.Result, err error) {
+			s.result, s.err = result, err
+			if w.missing.Add(-1) == 0 {
+				w.wake <- struct{}{}
+			}
+		}
+	}
+	return w
+}
+
+// windows puts as many as may be outstanding, then awaits them all.
+func (c *client) windows() {
+	w := newWindow(c.run.cfg.Inflight)
+	issued := c.run.now()
+	for issued < c.run.end.Load() {
+		w.missing.Store(int32(len(w.slots)))
+		for i := range w.slots {
+			c.issue(&w.slots[i])
+		}
+		<-w.wake
+		acknowledged := 0
+		for i := range w.slots {
+			s := &w.slots[i]
+			if s.err != nil {
+				c.failed(s.serial, s.err)
+				continue
+			}
+			c.book.Acknowledge(s.serial, s.result.LogID)
+			acknowledged++
+		}
+		issued = c.answered(issued, acknowledged)
+		if acknowledged < len(w.slots) {
+			if !c.pause() || !c.find() {
+				return
+			}
+			issued = c.run.now()
+		}
+	}
+}
+
+// issue puts one without waiting for its answer; where there is no room it waits for that, as a caller would.
+func (c *client) issue(s *slot) {
+	payload := c.payloads[0]
+	s.serial = c.book.Issue(payload)
+	err := c.proposer.ProposeAsync(payload, s.answer)
+	if err == nil {
+		return
+	}
+	var result pipeline.Result
+	if errors.Is(err, pipeline.ErrBusy) {
+		result, err = c.proposer.Propose(context.Background(), payload)
+	}
+	s.answer(result, err)
+}
+
+// answered records puts that were issued together and are now answered, and returns the time.
+func (c *client) answered(issued int64, puts int) int64 {
+	now := c.run.now()
+	if now >= c.run.warmEnd && puts > 0 {
+		c.samples[c.sampled] = sample{now - issued, int64(puts)}
+		c.sampled++
+		if now < c.run.end.Load() {
+			c.ops += uint64(puts)
+		}
+	}
+	c.unreported += uint64(puts)
+	if c.calls++; c.calls == reportCalls {
+		c.report()
+	}
+	return now
+}
+
+func (c *client) report() {
+	c.run.answered.Add(c.unreported)
+	c.shard.add(c.samples[:c.sampled])
+	c.calls, c.sampled, c.unreported = 0, 0, 0
+}
+
+// failed notes a put that was not acknowledged. Anything but an unknown fate means that it certainly did not happen.
+func (c *client) failed(serial uint64, err error) {
+	var unknown *pipeline.UnknownError
+	if errors.As(err, &unknown) {
+		c.book.Unknown(serial)
+	} else {
+		c.book.Refuse(serial)
+	}
+	c.errors++
+	c.note(err)
+}
+
+// find asks where to put until somebody takes puts. It returns false when the run is over or the target is gone.
+func (c *client) find() bool {
+	for {
+		var err error
+		if c.proposer, err = c.run.source.Proposer(); err == nil {
+			return true
+		}
+		c.note(err)
+		if errors.Is(err, ErrGone) || !c.pause() {
+			return false
+		}
+	}
+}
+
+// pause returns false when the run is over.
+func (c *client) pause() bool {
+	timer := time.NewTimer(retryPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return c.run.now() < c.run.end.Load()
+	case <-c.run.over:
+		return false
+	}
+}
+
+func (c *client) note(err error) {
+	if c.firstError == nil {
+		c.firstError = err
+	}
+}

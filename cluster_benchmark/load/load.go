@@ -1,0 +1,178 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/millrace/millrace/cluster_benchmark/safety"
+	"github.com/millrace/millrace/pipeline"
+)
+
+// Proposer takes puts: an engine's leader, or a ceiling's intake.
+type Proposer interface {
+	Propose(ctx context.Context, data []byte) (pipeline.Result, error)
+	ProposeAsync(data []byte, fn func(pipeline.Result, error)) error
+	ProposeBatch(ctx context.Context, datas [][]byte) ([]pipeline.Result, error)
+}
+
+// ErrGone is wrapped by [Source.Proposer] when no put can ever be taken again: clients end.
+var ErrGone = errors.New("target is gone")
+
+// Source knows where puts go at the moment. Clients ask it at the start and whenever a put failed.
+type Source interface {
+	// Proposer returns where to put. An error means nobody takes puts now: the client asks again a little later, or
+	// ends when it wraps [ErrGone]. It must not block for long.
+	Proposer() (Proposer, error)
+}
+
+// Config says what load to make.
+type Config struct {
+	Clients  int
+	Inflight int // puts outstanding per client; 1 unless Batch is 1
+	Batch    int // puts per call
+	Payload  int // bytes
+	Warmup   time.Duration
+	Duration time.Duration
+}
+
+// Run is load being made. Its methods may be called from any goroutine.
+type Run struct {
+	cfg      Config
+	source   Source
+	base     time.Time     // origin of the run's clock
+	warmEnd  int64         // on that clock, nanoseconds
+	end      atomic.Int64  // on that clock; brought forward by Stop
+	stopped  chan struct{} // closed by Stop
+	stopOnce sync.Once
+	warm     chan struct{} // closed at the end of the warm-up
+	over     chan struct{} // closed at the end of the measured time
+	drained  chan struct{} // closed when every client has ended
+	answered atomic.Uint64 // puts, roughly: clients report once in a while
+	shards   []*shard
+	clients  []*client
+}
+
+// Start starts the clients and, once all are there, the clock.
+func Start(cfg Config, source Source) *Run {
+	r := &Run{
+		cfg: cfg, source: source,
+		stopped: make(chan struct{}), warm: make(chan struct{}), over: make(chan struct{}), drained: make(chan struct{}),
+		shards: newShards(),
+	}
+	begin := make(chan struct{})
+	var ready, ended sync.WaitGroup
+	for i := range cfg.Clients {
+		c := newClient(r, i)
+		r.clients = append(r.clients, c)
+		ready.Add(1)
+		ended.Go(func() {
+			ready.Done()
+			<-begin
+			c.loop()
+		})
+	}
+	ready.Wait()
+	r.base = time.Now()
+	r.warmEnd = int64(cfg.Warmup)
+	r.end.Store(int64(cfg.Warmup + cfg.Duration))
+	close(begin)
+	go r.keepTime()
+	go func() {
+		ended.Wait()
+		close(r.drained)
+	}()
+	return r
+}
+
+// keepTime tells the phases to those who wait for them. Clients look at the clock themselves.
+func (r *Run) keepTime() {
+	r.sleep(r.cfg.Warmup)
+	close(r.warm)
+	r.sleep(r.cfg.Warmup + r.cfg.Duration)
+	close(r.over)
+}
+
+// sleep returns at a time of the run's clock, or when the run is stopped.
+func (r *Run) sleep(until time.Duration) {
+	timer := time.NewTimer(until - time.Since(r.base))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.stopped:
+	}
+}
+
+func (r *Run) now() int64 { return int64(time.Since(r.base)) }
+
+// Warm is closed at the end of the warm-up, Over at the end of the measured time. Both are closed early by Stop.
+func (r *Run) Warm() <-chan struct{} { return r.warm }
+
+// Over is closed at the end of the measured time.
+func (r *Run) Over() <-chan struct{} { return r.over }
+
+// Elapsed returns the time since the clock started.
+func (r *Run) Elapsed() time.Duration { return time.Since(r.base) }
+
+// Answered returns about how many puts were answered since the start, warm-up included.
+func (r *Run) Answered() uint64 { return r.answered.Load() }
+
+// Stop ends the measured time now, if it is not over.
+func (r *Run) Stop() {
+	r.stopOnce.Do(func() {
+		r.end.Store(min(r.now(), r.end.Load()))
+		close(r.stopped)
+	})
+}
+
+// Drain waits until everything outstanding is answered and every client has ended, or until ctx ends. It returns false
+// when clients still wait: close the target, which answers them, and drain again.
+func (r *Run) Drain(ctx context.Context) bool {
+	select {
+	case <-r.drained:
+		return true
+	default:
+	}
+	select {
+	case <-r.drained:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Measurement is what the clients saw.
+type Measurement struct {
+	// Duration is the measured time, shorter than asked for when stopped; 0 when stopped before the warm-up ended.
+	Duration time.Duration
+	// Ops counts puts answered within it, Errors failed ones since the start of the warm-up.
+	Ops, Errors uint64
+	// FirstError is one of the errors, nil without any.
+	FirstError error
+	// Latency holds nanoseconds.
+	Latency *hdrhistogram.Histogram
+	// Books hold each client's puts, warm-up included.
+	Books []*safety.Book
+}
+
+// Measurement returns the result. It must be called after Drain has returned true.
+func (r *Run) Measurement() Measurement {
+	m := Measurement{Latency: newHistogram()}
+	m.Duration = max(0, time.Duration(r.end.Load()-r.warmEnd))
+	for _, c := range r.clients {
+		m.Ops += c.ops
+		m.Errors += c.errors
+		if m.FirstError == nil {
+			m.FirstError = c.firstError
+		}
+		m.Books = append(m.Books, c.book)
+	}
+	for _, s := range r.shards {
+		m.Latency.Merge(s.histogram)
+	}
+	return m
+}

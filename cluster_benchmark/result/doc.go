@@ -1,0 +1,22 @@
+// Package result is what the suite writes and reads again: one JSON object a line, one line per scenario, target and
+// round, with what is needed to judge it: the conditions, the figures, the safety verdict.
+//
+//	run ----> [Result] ----> results/<time>-<profile>.jsonl   never overwritten
+//	                  \----> --json, --hgrm
+//	compare, scripts <---- [ReadFile] ---- [Groups]: the rounds of one scenario, and their medians
+//
+// # Promises
+//
+//   - Fields are added, never renamed, while "schema" is 1. A file of another schema is refused.
+//   - Latencies are microseconds, with the nanoseconds behind the point.
+//   - A .hgrm file is the text of HdrHistogram's percentile distribution, values in microseconds, as its plotters read it.
+//   - A ceiling carries the keys of the scenario it was measured for (nodes, store, net), although it has no such thing,
+//     so that both can be matched; "safety" is null there and "wal_backend" empty.
+//   - wal_bytes, wal_syncs and frames cover the measured time; the first two add up all nodes, a frame counts once.
+//   - cpu_s is user and system time of the whole process, clients and all nodes, during the measured time.
+//   - max_rss_bytes is the peak of one scenario and round where the system lets it be reset (Linux), else of the process.
+//
+// # Reading order
+//
+// result.go, the line; file.go, files of lines; group.go, rounds and medians; hgrm.go; machine.go and usage.go.
+package result

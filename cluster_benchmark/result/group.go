@@ -1,0 +1,83 @@
+package result
+
+import "slices"
+
+// Group is the rounds of one scenario on one target.
+type Group struct {
+	Key    Key
+	Rounds []Result
+}
+
+// Groups sorts results by key, in the order in which the keys first appear.
+func Groups(results []Result) []Group {
+	var groups []Group
+	for _, r := range results {
+		i := slices.IndexFunc(groups, func(g Group) bool { return g.Key == r.Key })
+		if i < 0 {
+			i = len(groups)
+			groups = append(groups, Group{Key: r.Key})
+		}
+		groups[i].Rounds = append(groups[i].Rounds, r)
+	}
+	return groups
+}
+
+// Summary is the median over the rounds of each figure by itself.
+type Summary struct {
+	PutPerS         float64
+	Latency         Latency
+	EntriesPerFrame float64
+	SyncsPerS       float64
+	Cores           float64
+	Ratios          map[string]float64
+	OK              bool // all rounds are
+}
+
+// Summary returns the medians of a group, which has at least one round.
+func (g *Group) Summary() Summary {
+	of := func(field func(*Result) float64) float64 {
+		values := make([]float64, len(g.Rounds))
+		for i := range g.Rounds {
+			values[i] = field(&g.Rounds[i])
+		}
+		return Median(values)
+	}
+	s := Summary{
+		PutPerS: of(func(r *Result) float64 { return r.PutPerS }),
+		Latency: Latency{
+			Mean:  of(func(r *Result) float64 { return r.Latency.Mean }),
+			P50:   of(func(r *Result) float64 { return r.Latency.P50 }),
+			P90:   of(func(r *Result) float64 { return r.Latency.P90 }),
+			P99:   of(func(r *Result) float64 { return r.Latency.P99 }),
+			P999:  of(func(r *Result) float64 { return r.Latency.P999 }),
+			P9999: of(func(r *Result) float64 { return r.Latency.P9999 }),
+			Max:   of(func(r *Result) float64 { return r.Latency.Max }),
+		},
+		EntriesPerFrame: of(func(r *Result) float64 { return r.EntriesPerFrame }),
+		SyncsPerS:       of((*Result).SyncsPerS),
+		Cores:           of((*Result).Cores),
+		Ratios:          map[string]float64{},
+		OK:              true,
+	}
+	ratios := map[string][]float64{}
+	for i := range g.Rounds {
+		s.OK = s.OK && g.Rounds[i].OK()
+		for ceiling, v := range g.Rounds[i].Ratios {
+			ratios[ceiling] = append(ratios[ceiling], v)
+		}
+	}
+	for ceiling, values := range ratios {
+		s.Ratios[ceiling] = Median(values)
+	}
+	return s
+}
+
+// Median returns the middle value, or the mean of the middle two. There must be a value. The slice is sorted.
+func Median(values []float64) float64 {
+	slices.Sort(values)
+	middle := len(values) / 2
+	if len(values)%2 == 1 {
+		return values[middle]
+	}
+	return (values[middle-1] + values[middle]) / 2
+}

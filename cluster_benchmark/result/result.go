@@ -1,0 +1,126 @@
+package result
+
+import (
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Schema is the version of the format.
+const Schema = 1
+
+// Build says what was measured with.
+type Build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Dirty   bool   `json:"dirty"`
+	Go      string `json:"go"`
+}
+
+// Key says which results may be compared: two with equal keys differ only in machine, build and time.
+type Key struct {
+	Target     string  `json:"target"`
+	Nodes      int     `json:"nodes"`
+	Groups     int     `json:"groups"`
+	Clients    int     `json:"clients"`
+	Inflight   int     `json:"inflight"`
+	Batch      int     `json:"batch"`
+	Payload    int     `json:"payload_bytes"`
+	Rate       float64 `json:"rate"`
+	Store      string  `json:"store"`
+	WALBackend string  `json:"wal_backend"`
+	Net        string  `json:"net"`
+	Processes  bool    `json:"processes"`
+	ReadRatio  float64 `json:"read_ratio"`
+}
+
+// Latency holds microseconds.
+type Latency struct {
+	Mean float64 `json:"mean"`
+	P50  float64 `json:"p50"`
+	P90  float64 `json:"p90"`
+	P99  float64 `json:"p99"`
+	P999 float64 `json:"p99_9"`
+	// P9999 needs 10,000 puts to mean anything.
+	P9999 float64 `json:"p99_99"`
+	Max   float64 `json:"max"`
+}
+
+// Safety is the verdict on an engine's run.
+type Safety struct {
+	Acknowledged uint64   `json:"acknowledged"`
+	Unknown      uint64   `json:"unknown"`
+	Applied      []uint64 `json:"applied"`    // per node
+	StateHash    []string `json:"state_hash"` // per node
+	OK           bool     `json:"ok"`
+	Reasons      []string `json:"reasons,omitempty"` // why not
+}
+
+// Result is one line.
+type Result struct {
+	Schema  int    `json:"schema"`
+	Profile string `json:"profile"`
+	Build
+	Machine Machine   `json:"machine"`
+	Started time.Time `json:"started"`
+	Round   int       `json:"round"`
+	Key
+	GOGC       int `json:"gogc"`
+	GOMAXPROCS int `json:"gomaxprocs"`
+
+	Duration   float64 `json:"duration_s"`
+	Ops        uint64  `json:"ops"`
+	PutPerS    float64 `json:"put_per_s"`
+	Errors     uint64  `json:"errors"`
+	FirstError string  `json:"first_error,omitempty"`
+	Latency    Latency `json:"latency_us"`
+
+	CPU             float64 `json:"cpu_s"`
+	MaxRSS          uint64  `json:"max_rss_bytes"`
+	AllocPerOp      float64 `json:"alloc_bytes_per_op"`
+	WALBytes        uint64  `json:"wal_bytes"`
+	WALSyncs        uint64  `json:"wal_syncs"`
+	Frames          uint64  `json:"frames"`
+	EntriesPerFrame float64 `json:"entries_per_frame"`
+
+	// Ratios holds put_per_s as a part of each ceiling's of the same scenario and round; absent where none was measured.
+	Ratios map[string]float64 `json:"ceiling_ratio,omitempty"`
+	// Safety is nil for a ceiling.
+	Safety *Safety `json:"safety"`
+	// Invalid says why the figures can't be used; empty where they can.
+	Invalid string `json:"invalid,omitempty"`
+	// Interrupted says that the run was ended before its time.
+	Interrupted bool `json:"interrupted,omitempty"`
+
+	// Histogram holds nanoseconds. It is not part of the line; see [WriteHGRM].
+	Histogram *hdrhistogram.Histogram `json:"-"`
+}
+
+// OK reports whether the figures can be used: safe, and valid.
+func (r *Result) OK() bool { return r.Invalid == "" && (r.Safety == nil || r.Safety.OK) }
+
+// SyncsPerS returns syncs per second, all nodes together.
+func (r *Result) SyncsPerS() float64 { return ratio(float64(r.WALSyncs), r.Duration) }
+
+// Cores returns how many cores were busy on average.
+func (r *Result) Cores() float64 { return ratio(r.CPU, r.Duration) }
+
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+// NewLatency reads the figures off a histogram of nanoseconds.
+func NewLatency(h *hdrhistogram.Histogram) Latency {
+	at := func(percentile float64) float64 { return float64(h.ValueAtPercentile(percentile)) / 1e3 }
+	if h.TotalCount() == 0 {
+		return Latency{}
+	}
+	return Latency{
+		Mean: h.Mean() / 1e3,
+		P50:  at(50), P90: at(90), P99: at(99), P999: at(99.9), P9999: at(99.99),
+		Max: float64(h.Max()) / 1e3,
+	}
+}

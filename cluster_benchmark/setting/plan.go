@@ -1,0 +1,109 @@
+package setting
+
+import (
+	"fmt"
+	"time"
+)
+
+// Plan is all that a run does. Lists make a sweep.
+type Plan struct {
+	// Profile is the name it came from.
+	Profile string
+	// About says what it is for.
+	About    string
+	Targets  []string
+	Nodes    []int
+	Clients  []int
+	Inflight []int
+	Batch    []int
+	Payload  []int // bytes
+	Duration time.Duration
+	Warmup   time.Duration
+	// CeilingDuration and CeilingWarmup are used for ceilings where they are shorter than the two above.
+	CeilingDuration time.Duration
+	CeilingWarmup   time.Duration
+	Store           string
+	Net             string
+	Rounds          int
+}
+
+// Defaults returns the plan that a profile starts from: millrace alone, three nodes, WAL over TCP, 256 clients with
+// one put of 128 bytes each, 10 s after a warm-up of 2 s, one round.
+func Defaults() Plan {
+	return Plan{
+		Targets: []string{Millrace},
+		Nodes:   []int{3}, Clients: []int{256}, Inflight: []int{1}, Batch: []int{1}, Payload: []int{128},
+		Duration: 10 * time.Second, Warmup: 2 * time.Second,
+		CeilingDuration: 24 * time.Hour, CeilingWarmup: 24 * time.Hour,
+		Store: StoreWAL, Net: NetTCP, Rounds: 1,
+	}
+}
+
+// batchBytesMax bounds what one call may carry, in bytes: the bound of the engine's intake.
+const batchBytesMax = 64 << 20
+
+// Scenario is one combination of a plan's settings: what is measured on each target and in each round.
+type Scenario struct {
+	Nodes    int
+	Clients  int
+	Inflight int
+	Batch    int
+	Payload  int // bytes
+	Store    string
+	Net      string
+}
+
+// Scenarios returns every combination, the clients changing last but one and the puts in flight last. It returns a
+// [ValueError] for a combination that can't be served.
+func (p *Plan) Scenarios() ([]Scenario, error) {
+	var all []Scenario
+	for _, nodes := range p.Nodes {
+		for _, payload := range p.Payload {
+			for _, batch := range p.Batch {
+				for _, clients := range p.Clients {
+					for _, inflight := range p.Inflight {
+						all = append(all, Scenario{nodes, clients, inflight, batch, payload, p.Store, p.Net})
+					}
+				}
+			}
+		}
+	}
+	for _, s := range all {
+		if err := s.check(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (s Scenario) check() error {
+	if s.Inflight > 1 && s.Batch > 1 {
+		return &ValueError{Setting: "batch", Value: fmt.Sprint(s.Batch),
+			Want: fmt.Sprintf("1 beside inflight %d, since a batch is one call that waits", s.Inflight)}
+	}
+	if s.Batch*s.Payload > batchBytesMax {
+		return &ValueError{Setting: "batch", Value: fmt.Sprint(s.Batch),
+			Want: fmt.Sprintf("at most %d beside payload %d, since a call carries at most %d bytes",
+				batchBytesMax/s.Payload, s.Payload, batchBytesMax)}
+	}
+	return nil
+}
+
+// Times returns how long a target is warmed up and measured.
+func (p *Plan) Times(target string) (warmup, duration time.Duration) {
+	if IsCeiling(target) {
+		return min(p.Warmup, p.CeilingWarmup), min(p.Duration, p.CeilingDuration)
+	}
+	return p.Warmup, p.Duration
+}
+
+// Total returns how long all of a plan's load lasts, without starting and checking clusters.
+func (p *Plan) Total() time.Duration {
+	one := time.Duration(0)
+	for _, target := range p.Targets {
+		warmup, duration := p.Times(target)
+		one += warmup + duration
+	}
+	combinations := len(p.Nodes) * len(p.Clients) * len(p.Inflight) * len(p.Batch) * len(p.Payload)
+	return one * time.Duration(combinations*p.Rounds)
+}

@@ -1,0 +1,227 @@
+package setting
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Rule is one setting: its name, what it means, and how a value gets into a plan.
+type Rule struct {
+	// Name is the flag without its dashes. In a profile it is a key, with underscores for dashes; see [Rule.Key].
+	Name string
+	// About says what the setting means, for --help.
+	About string
+	// Wants says which values it takes, as in "integers from 1 to 15, separated by commas".
+	Wants string
+	// List says that several values make a sweep or a list.
+	List bool
+	// ProfileOnly keeps the setting out of the flags.
+	ProfileOnly bool
+
+	set func(p *Plan, values []string) bool // false: a value is not what Wants says
+	get func(p *Plan) string
+}
+
+// Key returns the setting's name in a profile.
+func (r *Rule) Key() string { return strings.ReplaceAll(r.Name, "-", "_") }
+
+// Set puts the values into the plan. It returns a [ValueError] when one is not what the setting wants.
+func (r *Rule) Set(p *Plan, values ...string) error {
+	if len(values) == 0 || len(values) > 1 && !r.List || !r.set(p, values) {
+		return &ValueError{Setting: r.Name, Value: strings.Join(values, ","), Want: r.Wants}
+	}
+	return nil
+}
+
+// SetText is Set for a flag's text, with commas between the values of a list.
+func (r *Rule) SetText(p *Plan, text string) error {
+	if r.List {
+		return r.Set(p, strings.Split(text, ",")...)
+	}
+	return r.Set(p, text)
+}
+
+// Get returns what the plan holds, as a flag would say it.
+func (r *Rule) Get(p *Plan) string { return r.get(p) }
+
+// Names of the targets, in the order in which they are listed.
+const (
+	Millrace       = "millrace"
+	CeilingHandoff = "ceiling-handoff"
+	CeilingDisk    = "ceiling-disk"
+	CeilingNet     = "ceiling-net"
+)
+
+// Stores and networks.
+const (
+	StoreMemory = "memory"
+	StoreWAL    = "wal"
+	NetInproc   = "inproc"
+	NetTCP      = "tcp"
+)
+
+// Choice is one value of a setting that is chosen by name.
+type Choice struct{ Name, About string }
+
+// Targets lists what can be measured.
+func Targets() []Choice {
+	return []Choice{
+		{Millrace, "this engine: a cluster whose nodes all run in this process"},
+		{CeilingHandoff, "no Raft: each put is handed to one goroutine and answered at once"},
+		{CeilingDisk, "no Raft: puts are group-committed to as many preallocated files as there are nodes, answered at a quorum"},
+		{CeilingNet, "no Raft: each batch of puts makes one TCP round trip between two goroutines"},
+	}
+}
+
+// Stores lists where a node keeps its log.
+func Stores() []Choice {
+	return []Choice{
+		{StoreMemory, "the log is kept in memory; nothing survives the process"},
+		{StoreWAL, "segmented write-ahead log in files, fsynced before anything is acknowledged"},
+	}
+}
+
+// Nets lists how nodes talk.
+func Nets() []Choice {
+	return []Choice{
+		{NetInproc, "within the process, no sockets"},
+		{NetTCP, "TCP over loopback, served by gnet"},
+	}
+}
+
+// IsCeiling reports whether a target shows what the machine allows rather than what the engine does.
+func IsCeiling(target string) bool { return strings.HasPrefix(target, "ceiling-") }
+
+// Rules returns every setting, in the order in which they are shown.
+func Rules() []Rule {
+	return []Rule{
+		choices("target", "targets to measure, one after the other in each round", Targets(), func(p *Plan) *[]string { return &p.Targets }),
+		numbers("nodes", "nodes of the cluster (files of ceiling-disk)", 1, 15, func(p *Plan) *[]int { return &p.Nodes }),
+		numbers("clients", "client goroutines", 1, 65_536, func(p *Plan) *[]int { return &p.Clients }),
+		numbers("inflight", "puts a client keeps outstanding: it issues so many, then awaits them", 1, 4096, func(p *Plan) *[]int { return &p.Inflight }),
+		numbers("batch", "puts per call", 1, 4096, func(p *Plan) *[]int { return &p.Batch }),
+		numbers("payload", "bytes per put", 0, 16<<20, func(p *Plan) *[]int { return &p.Payload }),
+		duration("duration", "measured time per scenario, round and target", 100*time.Millisecond, func(p *Plan) *time.Duration { return &p.Duration }),
+		duration("warmup", "time under load before it", 0, func(p *Plan) *time.Duration { return &p.Warmup }),
+		profileOnly(duration("ceiling-duration", "measured time of a ceiling, at most duration", 100*time.Millisecond, func(p *Plan) *time.Duration { return &p.CeilingDuration })),
+		profileOnly(duration("ceiling-warmup", "time under load before it, at most warmup", 0, func(p *Plan) *time.Duration { return &p.CeilingWarmup })),
+		choice("store", "where each node keeps its log", Stores(), func(p *Plan) *string { return &p.Store }),
+		choice("net", "how nodes talk", Nets(), func(p *Plan) *string { return &p.Net }),
+		rounds(),
+		profileOnly(text("about", "what the profile is for", func(p *Plan) *string { return &p.About })),
+	}
+}
+
+func profileOnly(r Rule) Rule {
+	r.ProfileOnly = true
+	return r
+}
+
+func numbers(name, about string, low, high int, field func(*Plan) *[]int) Rule {
+	return Rule{
+		Name: name, About: about, List: true,
+		Wants: fmt.Sprintf("different integers from %d to %d, separated by commas", low, high),
+		set: func(p *Plan, values []string) bool {
+			list := make([]int, 0, len(values))
+			for _, v := range values {
+				n, err := strconv.Atoi(v)
+				if err != nil || n < low || n > high || slices.Contains(list, n) {
+					return false
+				}
+				list = append(list, n)
+			}
+			*field(p) = list
+			return true
+		},
+		get: func(p *Plan) string {
+			list := make([]string, 0, len(*field(p)))
+			for _, n := range *field(p) {
+				list = append(list, strconv.Itoa(n))
+			}
+			return strings.Join(list, ",")
+		},
+	}
+}
+
+func rounds() Rule {
+	return Rule{
+		Name: "rounds", About: "how often everything is measured; targets alternate", Wants: "an integer from 1 to 1000",
+		set: func(p *Plan, values []string) bool {
+			n, err := strconv.Atoi(values[0])
+			if err != nil || n < 1 || n > 1000 {
+				return false
+			}
+			p.Rounds = n
+			return true
+		},
+		get: func(p *Plan) string { return strconv.Itoa(p.Rounds) },
+	}
+}
+
+func duration(name, about string, low time.Duration, field func(*Plan) *time.Duration) Rule {
+	const high = 24 * time.Hour
+	return Rule{
+		Name: name, About: about, Wants: fmt.Sprintf("a time from %v to %v with its unit, as 500ms, 10s or 1m30s", low, high),
+		set: func(p *Plan, values []string) bool {
+			d, err := time.ParseDuration(values[0])
+			if err != nil || d < low || d > high {
+				return false
+			}
+			*field(p) = d
+			return true
+		},
+		get: func(p *Plan) string { return field(p).String() },
+	}
+}
+
+func names(from []Choice) []string {
+	list := make([]string, len(from))
+	for i, c := range from {
+		list[i] = c.Name
+	}
+	return list
+}
+
+func choices(name, about string, from []Choice, field func(*Plan) *[]string) Rule {
+	known := names(from)
+	return Rule{
+		Name: name, About: about, List: true,
+		Wants: "different names out of " + strings.Join(known, ", ") + ", separated by commas",
+		set: func(p *Plan, values []string) bool {
+			for i, v := range values {
+				if !slices.Contains(known, v) || slices.Contains(values[:i], v) {
+					return false
+				}
+			}
+			*field(p) = slices.Clone(values)
+			return true
+		},
+		get: func(p *Plan) string { return strings.Join(*field(p), ",") },
+	}
+}
+
+func choice(name, about string, from []Choice, field func(*Plan) *string) Rule {
+	known := names(from)
+	return Rule{
+		Name: name, About: about, Wants: strings.Join(known, " or "),
+		set: func(p *Plan, values []string) bool {
+			*field(p) = values[0]
+			return slices.Contains(known, values[0])
+		},
+		get: func(p *Plan) string { return *field(p) },
+	}
+}
+
+func text(name, about string, field func(*Plan) *string) Rule {
+	return Rule{
+		Name: name, About: about, Wants: "text",
+		set: func(p *Plan, values []string) bool {
+			*field(p) = strings.Join(strings.Fields(values[0]), " ")
+			return *field(p) != ""
+		},
+		get: func(p *Plan) string { return *field(p) },
+	}
+}

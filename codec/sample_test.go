@@ -1,0 +1,135 @@
+package codec
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+)
+
+// named is one value of a format under a name that golden files and subtests use.
+type named[T any] struct {
+	name  string
+	value T
+}
+
+// frameSpec is what a sample frame is made of.
+type frameSpec struct {
+	meta        FrameMeta
+	entries     [][]byte
+	compression Compression
+}
+
+func (s frameSpec) seal(t testing.TB) Frame {
+	t.Helper()
+	buf := make([]byte, FrameHeaderSize)
+	for _, e := range s.entries {
+		buf = AppendEntry(buf, e)
+	}
+	f, err := SealFrame(buf, s.meta, s.compression)
+	if err != nil {
+		t.Fatalf("SealFrame: %v", err)
+	}
+	return f
+}
+
+// compressibleEntries are n entries that compress well and differ from each other.
+func compressibleEntries(n int) [][]byte {
+	out := make([][]byte, n)
+	for i := range out {
+		out[i] = fmt.Appendf(nil, `{"serial":%d,"payload":"%s"}`, i, bytes.Repeat([]byte("put "), 8))
+	}
+	return out
+}
+
+func sampleFrames() []named[frameSpec] {
+	leader := LeaderID{Term: 0x0102030405060708, Node: 3}
+	membership := sampleMemberships()[0].value
+	return []named[frameSpec]{
+		{"normal", frameSpec{
+			meta:    FrameMeta{Group: 7, Leader: leader, First: 0x1112131415161718, Count: 3, Kind: EntryNormal},
+			entries: [][]byte{[]byte("first"), {}, bytes.Repeat([]byte{0xa5}, 200)},
+		}},
+		{"blank", frameSpec{
+			meta:    FrameMeta{Group: 1, Leader: LeaderID{Term: 2, Node: 1}, First: 1, Count: 1, Kind: EntryBlank},
+			entries: [][]byte{{}},
+		}},
+		{"membership", frameSpec{
+			meta:    FrameMeta{Leader: LeaderID{}, First: 1, Count: 1, Kind: EntryMembership},
+			entries: [][]byte{AppendMembership(nil, &membership)},
+		}},
+		{"s2", frameSpec{
+			meta:        FrameMeta{Group: 7, Leader: leader, First: 100, Count: 20, Kind: EntryNormal},
+			entries:     compressibleEntries(20),
+			compression: CompressionS2,
+		}},
+		{"zstd", frameSpec{
+			meta:        FrameMeta{Group: 7, Leader: leader, First: 100, Count: 20, Kind: EntryNormal},
+			entries:     compressibleEntries(20),
+			compression: CompressionZstd,
+		}},
+		{"zstd, unpacked size below 256", frameSpec{
+			meta:        FrameMeta{Group: 7, Leader: leader, First: 100, Count: 1, Kind: EntryNormal},
+			entries:     [][]byte{bytes.Repeat([]byte("a"), 100)},
+			compression: CompressionZstd,
+		}},
+	}
+}
+
+func sampleMessages() []named[Message] {
+	vote := Vote{Leader: LeaderID{Term: 0x2122232425262728, Node: 2}, Committed: true}
+	log := LogID{Leader: LeaderID{Term: 0x3132333435363738, Node: 1}, Index: 0x4142434445464748}
+	all := func(kind MessageKind, status Status) Message {
+		return Message{Kind: kind, Status: status, Group: 9, Vote: vote, Log: log, Commit: 0x51, Stream: 0x61, Stamp: -0x71}
+	}
+	candidate := Vote{Leader: LeaderID{Term: 5, Node: 2}}
+	return []named[Message]{
+		{"vote", Message{Kind: MessageVote, Group: 1, Vote: candidate, Log: log, Stamp: 1 << 40}},
+		{"vote reply granted", Message{Kind: MessageVoteReply, Status: StatusOK, Vote: candidate, Log: log, Stamp: 1 << 40}},
+		{"vote reply refused", Message{Kind: MessageVoteReply, Status: StatusRefused, Vote: vote, Log: log, Stamp: 1 << 40}},
+		{"append without frame", all(MessageAppend, StatusNone)},
+		{"append reply ok", all(MessageAppendReply, StatusOK)},
+		{"append reply conflict", all(MessageAppendReply, StatusConflict)},
+		{"append reply refused", all(MessageAppendReply, StatusRefused)},
+		{"heartbeat", all(MessageHeartbeat, StatusNone)},
+		{"heartbeat reply", all(MessageHeartbeatReply, StatusOK)},
+	}
+}
+
+// sampleAppend is an append message with its frame, as they go over the wire.
+func sampleAppend(t testing.TB) (Message, Frame, []byte) {
+	t.Helper()
+	f := sampleFrames()[0].value.seal(t)
+	m := Message{
+		Kind:   MessageAppend,
+		Group:  f.Meta().Group,
+		Vote:   Vote{Leader: f.Meta().Leader, Committed: true},
+		Log:    LogID{Leader: LeaderID{Term: 4, Node: 1}, Index: f.Meta().First - 1},
+		Commit: 12,
+		Stream: 3,
+		Stamp:  99,
+	}
+	return m, f, append(AppendMessage(nil, &m, len(f.Bytes())), f.Bytes()...)
+}
+
+func sampleMemberships() []named[Membership] {
+	three := NewMembership(SeveralLeadersPerTerm, Node{3, "10.0.0.3:7000"}, Node{1, "10.0.0.1:7000"}, Node{2, "node2:7000"})
+	joint := Membership{
+		Mode: OneLeaderPerTerm,
+		Configs: []VoterConfig{
+			{Voters: []NodeID{1, 2, 3}, Quorum: QuorumSystem{Kind: QuorumMajority}},
+			{Voters: []NodeID{2, 3, 1 << 40}, Quorum: QuorumSystem{Kind: QuorumMajority}},
+		},
+		Nodes: []Node{{1, "a"}, {2, "b"}, {3, ""}, {4, "learner"}, {1 << 40, "far"}},
+	}
+	return []named[Membership]{{"three voters", three}, {"joint with a learner", joint}}
+}
+
+func sampleHandshakes() []named[Handshake] {
+	incarnation := Incarnation{0xf0, 0xf1, 0xf2, 0xf3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+	longest := "a cluster id of the greatest length is sixty-four bytes, as here"
+	return []named[Handshake]{
+		{"hello", Handshake{HandshakeHello, RolePeer, LaneAppend, 1, 2, incarnation, "demo"}},
+		{"accepted", Handshake{HandshakeAccepted, RolePeer, LaneControl, 2, 1, incarnation, "demo"}},
+		{"wrong cluster", Handshake{HandshakeWrongCluster, RolePeer, LaneControl, 2, 1, Incarnation{}, longest}},
+	}
+}

@@ -1,0 +1,36 @@
+package engine
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// BenchmarkPropose is the closed loop: each client proposes one entry at a time and waits for it to be applied.
+func BenchmarkPropose(b *testing.B) {
+	for _, o := range []clusterOptions{{memory: true}, {tcp: true}} {
+		for _, clients := range []int{1, 256} {
+			b.Run(fmt.Sprintf("memory=%v/clients=%d", o.memory, clients), func(b *testing.B) {
+				o.nodes = 3
+				c := startCluster(b, o)
+				leader := c.leader()
+				data := make([]byte, 128)
+				b.ReportAllocs()
+				b.ResetTimer()
+				var wg sync.WaitGroup
+				for client := range clients {
+					wg.Go(func() {
+						for n := client; n < b.N; n += clients {
+							if _, err := leader.Propose(b.Context(), data); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "put/s")
+			})
+		}
+	}
+}

@@ -1,0 +1,256 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/netio"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// register is a state machine that keeps every entry with its index and answers with the number of entries.
+type register struct {
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next Apply
+	ids     []codec.LogID
+	datas   []string
+	hash    uint32
+	fail    error // returned by the next Apply
+}
+
+func newRegister() *register { return &register{changed: make(chan struct{})} }
+
+func (s *register) Apply(entries []Entry, results []Result) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return s.fail
+	}
+	for i, e := range entries {
+		s.ids = append(s.ids, e.ID)
+		s.datas = append(s.datas, string(e.Data))
+		s.hash = crc32.Update(s.hash, crc32.IEEETable, fmt.Appendf(nil, "%v %s", e.ID, e.Data))
+		results[i].Data = fmt.Append(nil, len(s.datas))
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return nil
+}
+
+// await waits until the register holds n entries and returns the hash over them.
+func (s *register) await(t testing.TB, n int) uint32 {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		s.mu.Lock()
+		changed, have, hash := s.changed, len(s.datas), s.hash
+		s.mu.Unlock()
+		if have >= n {
+			return hash
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			t.Fatalf("%d of %d entries were applied in 20 s", have, n)
+		}
+	}
+}
+
+// cluster is some nodes in this process.
+type cluster struct {
+	t     testing.TB
+	nodes map[codec.NodeID]*Raft
+	sms   map[codec.NodeID]*register
+	cfgs  map[codec.NodeID]Config
+	net   *netio.Network // nil over TCP
+}
+
+type clusterOptions struct {
+	nodes  int
+	memory bool // instead of a WAL in a directory
+	tcp    bool // instead of the in-process network
+	adjust func(*Config)
+}
+
+// startCluster opens the nodes, initializes the first and waits for a leader.
+func startCluster(t testing.TB, o clusterOptions) *cluster {
+	t.Helper()
+	c := &cluster{t: t, nodes: map[codec.NodeID]*Raft{}, sms: map[codec.NodeID]*register{}, cfgs: map[codec.NodeID]Config{}}
+	if !o.tcp {
+		c.net = netio.NewNetwork()
+	}
+	dir := t.TempDir()
+	var members []codec.Node
+	for id := codec.NodeID(1); id <= codec.NodeID(o.nodes); id++ {
+		cfg := Config{
+			NodeID: id, ClusterID: "test", Seed: uint64(id), Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+			ElectionTimeoutMin: 150 * time.Millisecond, ElectionTimeoutMax: 300 * time.Millisecond, HeartbeatInterval: 25 * time.Millisecond,
+		}
+		if !o.memory {
+			cfg.Dir = filepath.Join(dir, fmt.Sprint(id))
+		}
+		if o.tcp {
+			cfg.Listen = "127.0.0.1:0"
+		}
+		if o.adjust != nil {
+			o.adjust(&cfg)
+		}
+		c.cfgs[id] = cfg
+		c.open(id)
+		members = append(members, codec.Node{ID: id, Address: c.nodes[id].Addr()})
+		if o.tcp { // a node comes back at the address the others know
+			cfg.Listen = c.nodes[id].Addr()
+			c.cfgs[id] = cfg
+		}
+	}
+	t.Cleanup(func() {
+		for id := range c.nodes {
+			c.close(id)
+		}
+	})
+	for _, n := range c.nodes {
+		if err := n.Initialize(t.Context(), codec.NewMembership(codec.SeveralLeadersPerTerm, members...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.leader()
+	return c
+}
+
+// open starts a node on its configuration with an empty state machine.
+func (c *cluster) open(id codec.NodeID) {
+	c.t.Helper()
+	cfg := c.cfgs[id]
+	if cfg.Dir == "" && cfg.Log == nil {
+		cfg.Log = MemoryLog()
+	}
+	if c.net != nil && cfg.Transport == nil {
+		if cfg.Log == nil {
+			log, err := openLog(mustDefaults(c.t, cfg))
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			cfg.Log, cfg.Dir = log, ""
+		}
+		cfg.Transport = c.net.Transport(id, cfg.ClusterID, cfg.Log.Incarnation())
+	}
+	c.sms[id] = newRegister()
+	node, err := Open(cfg, c.sms[id])
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.nodes[id] = node
+}
+
+func mustDefaults(t testing.TB, cfg Config) *Config {
+	cfg.Listen = "127.0.0.1:0"
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &cfg
+}
+
+func (c *cluster) close(id codec.NodeID) {
+	c.t.Helper()
+	if err := c.nodes[id].Close(); err != nil {
+		c.t.Errorf("closing node %d: %v", id, err)
+	}
+	delete(c.nodes, id)
+}
+
+// leader waits until one running node leads and returns it.
+func (c *cluster) leader() *Raft {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		for _, n := range c.nodes {
+			if n.leads.Load() {
+				return n
+			}
+		}
+		for _, n := range c.nodes {
+			n.changedMu.Lock()
+			changed := n.changed
+			n.changedMu.Unlock()
+			select {
+			case <-changed:
+			case <-time.After(10 * time.Millisecond):
+			case <-ctx.Done():
+				c.t.Fatal("no leader in 20 s")
+			}
+			break
+		}
+	}
+}
+
+// propose proposes on whoever leads until it succeeds.
+func (c *cluster) propose(data string) Result {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		r, err := c.leader().Propose(ctx, []byte(data))
+		if err == nil {
+			return r
+		}
+		if ctx.Err() != nil {
+			c.t.Fatalf("proposing %q: %v", data, err)
+		}
+	}
+}
+
+// agree waits until every node applied n entries and checks that they are the same.
+func (c *cluster) agree(n int) {
+	c.t.Helper()
+	hashes := map[uint32]bool{}
+	for id := range c.nodes {
+		hashes[c.sms[id].await(c.t, n)] = true
+	}
+	if len(hashes) != 1 {
+		c.t.Fatalf("the nodes applied different entries: %d hashes after %d entries", len(hashes), n)
+	}
+}
+
+func eachKind(t *testing.T, test func(t *testing.T, o clusterOptions)) {
+	for _, o := range []clusterOptions{{memory: true}, {memory: true, tcp: true}, {}, {tcp: true}} {
+		t.Run(fmt.Sprintf("memory=%v,tcp=%v", o.memory, o.tcp), func(t *testing.T) {
+			o.nodes = 3
+			test(t, o)
+		})
+	}
+}
+
+func TestClusterAppliesWhatItAcknowledges(t *testing.T) {
+	eachKind(t, func(t *testing.T, o clusterOptions) {
+		c := startCluster(t, o)
+		leader := c.leader()
+		var wg sync.WaitGroup
+		for client := range 20 {
+			wg.Go(func() {
+				for n := range 50 {
+					if _, err := leader.Propose(t.Context(), fmt.Appendf(nil, "%d/%d", client, n)); err != nil {
+						t.Errorf("client %d: %v", client, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		c.agree(1000)
+		m := leader.Metrics()
+		if m.Applied != m.Commit || m.Entries != 1000 || len(m.Peers) != 2 {
+			t.Errorf("metrics of the leader: %+v", m)
+		}
+	})
+}

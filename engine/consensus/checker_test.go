@@ -1,0 +1,158 @@
+package consensus
+
+import (
+	"fmt"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// testChecker checks after each step, over all nodes and all their lives, what Raft promises.
+type testChecker struct {
+	c *testCluster
+	// leaders says which life of its node led under a leader id; terms who led in a term.
+	leaders map[codec.LeaderID]int
+	terms   map[codec.Term]codec.LeaderID
+	// entries says what stood at a log id, and what before it, when it was first written anywhere.
+	entries map[codec.LogID]testSeen
+	// committed are the entries committed anywhere, by index from 1.
+	committed []testEntry
+	// promised is the greatest durable vote of each node over all its lives.
+	promised map[codec.NodeID]codec.Vote
+	mode     codec.VoteMode
+	role     Role
+	commit   codec.Index
+}
+
+type testSeen struct {
+	data uint64
+	kind codec.EntryKind
+	prev codec.LogID
+}
+
+func newTestChecker(c *testCluster) *testChecker {
+	return &testChecker{
+		c:        c,
+		leaders:  map[codec.LeaderID]int{},
+		terms:    map[codec.Term]codec.LeaderID{},
+		entries:  map[codec.LogID]testSeen{},
+		promised: map[codec.NodeID]codec.Vote{},
+	}
+}
+
+func (k *testChecker) failf(format string, args ...any) {
+	k.c.t.Fatalf("at %v: %s", k.c.now, fmt.Sprintf(format, args...))
+}
+
+func (k *testChecker) before(n *testNode) { k.role, k.commit = n.core.role, n.core.commit }
+
+func (k *testChecker) after(n *testNode) {
+	if m := n.core.Membership(); m != nil {
+		k.mode = m.Mode
+	}
+	if n.core.role == Leader && k.role != Leader {
+		k.elected(n)
+	}
+	if !n.out.Write.Frame.IsZero() {
+		k.wrote(n)
+	}
+	if n.out.Commit != n.core.commit || n.out.Commit < k.commit {
+		k.failf("node %d: output commit %d, status %d, before %d", n.id, n.out.Commit, n.core.commit, k.commit)
+	}
+	for i := k.commit + 1; i <= n.out.Commit; i++ {
+		k.commits(n, i)
+	}
+	if n.core.role == Leader && n.out.Commit > k.commit {
+		k.durable(n, n.mem.entries[n.out.Commit-1].id)
+	}
+	if n.core.log.last != n.mem.lastID() {
+		k.failf("node %d: last entry %v, written %v", n.id, n.core.log.last, n.mem.lastID())
+	}
+}
+
+// elected checks election safety and leader completeness (Raft figure 3).
+func (k *testChecker) elected(n *testNode) {
+	id := n.core.vote.Leader
+	if life, led := k.leaders[id]; led && life != n.life {
+		k.failf("node %d leads again as %v, in life %d after %d", n.id, id, n.life, life)
+	}
+	if other, led := k.terms[id.Term]; led && other != id && k.mode == codec.OneLeaderPerTerm {
+		k.failf("%v and %v lead in one term", other, id)
+	}
+	k.leaders[id], k.terms[id.Term] = n.life, id
+	for _, e := range k.committed {
+		if e.id.Leader.Compare(id) < 0 && !n.mem.holds(e.id) {
+			k.failf("leader %v lacks the committed %v", id, e.id)
+		}
+	}
+}
+
+// wrote checks log matching (Raft figure 3): one id, one entry, one past.
+func (k *testChecker) wrote(n *testNode) {
+	f := n.out.Write.Frame
+	for i := f.First; i <= f.Last(); i++ {
+		e := n.mem.entries[i-1]
+		seen := testSeen{data: e.data, kind: e.kind}
+		if i > 1 {
+			seen.prev = n.mem.entries[i-2].id
+		}
+		if e.id.Index != i || e.id.Leader != f.Leader {
+			k.failf("node %d: entry %v at %d of frame %+v", n.id, e.id, i, f)
+		}
+		if have, ok := k.entries[e.id]; ok && have != seen {
+			k.failf("node %d: %v is %+v here and %+v elsewhere", n.id, e.id, seen, have)
+		}
+		k.entries[e.id] = seen
+	}
+}
+
+// commits checks state machine safety: what is committed at an index is so everywhere and for ever.
+func (k *testChecker) commits(n *testNode, i codec.Index) {
+	if i > codec.Index(len(n.mem.entries)) {
+		k.failf("node %d commits %d, holds up to %v", n.id, i, n.mem.lastID())
+	}
+	e := n.mem.entries[i-1]
+	if i > codec.Index(len(k.committed)) {
+		k.committed = append(k.committed, e)
+	} else if k.committed[i-1].id != e.id {
+		k.failf("node %d commits %v, elsewhere %v", n.id, e.id, k.committed[i-1].id)
+	}
+}
+
+// durable checks that what a leader commits is on the disks of a majority.
+func (k *testChecker) durable(n *testNode, id codec.LogID) {
+	for _, config := range n.core.Membership().Configs {
+		count := 0
+		for _, voter := range config.Voters {
+			if k.c.node(voter).disk.holds(id) {
+				count++
+			}
+		}
+		if count <= len(config.Voters)/2 {
+			k.failf("node %d commits %v, durable on %d of %d", n.id, id, count, len(config.Voters))
+		}
+	}
+}
+
+// leaves checks that a message promises no more than what is durable.
+func (k *testChecker) leaves(n *testNode, p *testPacket) {
+	m := &p.send.Message
+	if d := n.disk.vote; !d.Covers(k.promised[n.id], k.mode) {
+		k.failf("node %d: durable vote %v after %v", n.id, d, k.promised[n.id])
+	}
+	k.promised[n.id] = n.disk.vote
+	surpassed := n.disk.vote != m.Vote && n.disk.vote.Covers(m.Vote, k.mode)
+	switch {
+	case m.Group != testGroup:
+		k.failf("node %d sends for group %d", n.id, m.Group)
+	case m.Kind == codec.MessageVote, m.Kind == codec.MessageVoteReply && m.Status == codec.StatusOK,
+		m.Kind > codec.MessageVoteReply && (m.Status == codec.StatusOK || m.Status == codec.StatusConflict):
+		if n.disk.vote != m.Vote && !surpassed {
+			k.failf("node %d sends %v %v of %v, durable vote is %v", n.id, m.Kind, m.Status, m.Vote, n.disk.vote)
+		}
+	}
+	switch {
+	case m.Kind == codec.MessageVote && !n.disk.holds(m.Log) && !surpassed,
+		m.Kind == codec.MessageAppendReply && m.Status == codec.StatusOK && !n.disk.holds(m.Log) && !surpassed:
+		k.failf("node %d sends %v %v of %v, durable up to %v", n.id, m.Kind, m.Status, m.Log, n.disk.lastID())
+	}
+}

@@ -1,0 +1,378 @@
+package consensus
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// Greatest term and index that are taken from a message, so that arithmetic on them can't overflow.
+const (
+	termMax  codec.Term  = 1 << 62
+	indexMax codec.Index = 1 << 62
+)
+
+// deferredMax bounds the replies that wait for an earlier write. Beyond it replies are lost, as messages may be.
+const deferredMax = 1024
+
+// deferredSend is a promise that rests on an earlier step's write and leaves once that is durable.
+type deferredSend struct {
+	seq  uint64
+	send Send
+}
+
+// Core is the protocol of one group on one node: a function of its inputs. See the package comment.
+//
+// Owner: the caller's loop; no method may run beside another.
+type Core struct {
+	cfg Config
+	rng *rand.Rand
+	now Instant
+	out *Output // of the running step
+	// fatal, once set, is the answer to every step.
+	fatal error
+	// malformed counts messages dropped because no correct peer sends them.
+	malformed uint64
+
+	// vote is the greatest vote given or followed. Invariant: it never goes back in the order of the vote mode.
+	vote codec.Vote
+	// voteSeq is the write that carries vote.
+	voteSeq uint64
+	// spent says that an own vote no longer makes this node a candidate or leader.
+	spent bool
+	// role follows from vote, spent and members; see [Role].
+	role Role
+
+	// seq is the last write's sequence number, flushedSeq that of the last durable one. Invariant: flushedSeq <= seq.
+	seq        uint64
+	flushedSeq uint64
+	deferred   []deferredSend
+
+	log     raftLog
+	members electorate
+	// commit is the index up to which entries are committed and held here. Invariant: never goes back, <= log.last.
+	commit codec.Index
+	// verified is the index up to which the log is known to equal that of the leader of vote.
+	// Invariant: commit <= verified <= log.last, except for a leader, who keeps none.
+	verified codec.Index
+
+	election election
+	lead     leadership
+	before   snapshot
+}
+
+// New returns a core for a node whose log holds st, all of it durable. Errors wrap [ErrConfig] or [ErrLogState]. The
+// core keeps nothing of st's slices.
+//
+// A stored vote for another established leader counts as if that leader had just been heard, so that a restart can't
+// break a promise given by silence. An own stored vote is spent: entries sent under it may have been committed by others
+// and lost here, and a second entry with the same log id would pass for them.
+func New(cfg Config, st codec.LogState, now Instant) (*Core, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	c := &Core{
+		cfg:  cfg,
+		rng:  rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Node))),
+		now:  now,
+		vote: st.Vote,
+	}
+	c.log.group = cfg.Group
+	c.members = newElectorate(cfg.Node, nil, codec.LogID{})
+	if err := c.restoreLog(&st); err != nil {
+		return nil, err
+	}
+	c.spent = st.Vote.Leader.Node == cfg.Node
+	c.commit = min(st.Commit, c.log.last.Index)
+	c.verified = c.commit
+	c.refreshMembers()
+	c.election.reset(c)
+	if st.Vote.Committed && !c.spent {
+		c.election.leaseEnd = now.Add(cfg.ElectionTimeoutMin)
+	}
+	c.before.take(c)
+	return c, nil
+}
+
+func (cfg *Config) validate() error {
+	switch {
+	case cfg.Node == 0:
+		return fmt.Errorf("%w: node 0, want an id above 0", ErrConfig)
+	case cfg.ElectionTimeoutMin <= 0 || cfg.ElectionTimeoutMax <= cfg.ElectionTimeoutMin:
+		return fmt.Errorf("%w: election timeout from %v to %v, want 0 < min < max",
+			ErrConfig, cfg.ElectionTimeoutMin, cfg.ElectionTimeoutMax)
+	case cfg.ElectionTimeoutMax > 24*time.Hour:
+		return fmt.Errorf("%w: election timeout up to %v, want at most 24h", ErrConfig, cfg.ElectionTimeoutMax)
+	case cfg.HeartbeatInterval <= 0 || 2*cfg.HeartbeatInterval > cfg.ElectionTimeoutMin:
+		return fmt.Errorf("%w: heartbeat interval %v, want above 0 and at most half of the election timeout %v",
+			ErrConfig, cfg.HeartbeatInterval, cfg.ElectionTimeoutMin)
+	case cfg.WindowBytesMax <= 0 || cfg.WindowFramesMax <= 0:
+		return fmt.Errorf("%w: window of %d bytes and %d frames, want both above 0",
+			ErrConfig, cfg.WindowBytesMax, cfg.WindowFramesMax)
+	}
+	return nil
+}
+
+// restoreLog takes over what the log holds, checking that its parts agree.
+func (c *Core) restoreLog(st *codec.LogState) error {
+	memberships := st.Memberships
+	for i := range st.Frames {
+		f := &st.Frames[i]
+		switch {
+		case f.Group != c.cfg.Group:
+			return fmt.Errorf("%w: frame %v of group %d, want group %d", ErrLogState, f.LastID(), f.Group, c.cfg.Group)
+		case f.First != c.log.last.Index+1:
+			return fmt.Errorf("%w: frame from index %d after %v", ErrLogState, f.First, c.log.last)
+		case !plausible(f) || f.Leader.Compare(c.log.last.Leader) < 0:
+			return fmt.Errorf("%w: frame of %d %v entries (%d bytes) up to %v after %v",
+				ErrLogState, f.Count, f.Kind, f.Size, f.LastID(), c.log.last)
+		}
+		c.log.restore(f)
+		if f.Kind != codec.EntryMembership {
+			continue
+		}
+		if len(memberships) == 0 || memberships[0].ID != f.LastID() {
+			return fmt.Errorf("%w: no membership for the membership entry %v", ErrLogState, f.LastID())
+		}
+		m := memberships[0].Membership.Clone()
+		if err := m.Validate(); err != nil {
+			return fmt.Errorf("%w: entry %v: %w", ErrLogState, f.LastID(), err)
+		}
+		c.log.memberships = append(c.log.memberships, memberRecord{id: f.LastID(), membership: &m})
+		memberships = memberships[1:]
+	}
+	switch {
+	case len(memberships) > 0:
+		return fmt.Errorf("%w: no membership entry at %v", ErrLogState, memberships[0].ID)
+	case c.log.last.Leader.Compare(st.Vote.Leader) > 0:
+		return fmt.Errorf("%w: last entry %v above the vote %v", ErrLogState, c.log.last, st.Vote)
+	}
+	c.log.flushed = c.log.last.Index
+	return nil
+}
+
+// Step takes one event and says what is to be done about it. out is emptied first; its slices are reused. Neither in
+// nor what it points to is kept.
+func (c *Core) Step(now Instant, in *Input, out *Output) {
+	if now < c.now {
+		panic(fmt.Sprintf("BUG: step at %d after one at %d", now, c.now))
+	}
+	out.reset()
+	c.now, c.out = now, out
+	if c.fatal == nil {
+		if in.Kind >= inputKindEnd {
+			panic(fmt.Sprintf("BUG: input of unknown kind %d", in.Kind))
+		}
+		if handle := inputTable[c.role][in.Kind]; handle != nil {
+			handle(c, in)
+		}
+		if c.fatal == nil {
+			timerTable[c.role](c)
+		}
+	}
+	if c.fatal != nil {
+		out.reset()
+		out.Fatal = c.fatal
+		out.Deadline = Never
+	} else {
+		out.Deadline = c.deadline()
+		c.checkInvariants()
+	}
+	if out.Write.Seq != 0 {
+		out.Write.Commit = c.commit
+	}
+	out.Commit = c.commit
+	c.out = nil
+}
+
+// fail stops the core; see [Output.Fatal].
+func (c *Core) fail(err error) { c.fatal = err }
+
+// refreshMembers makes the log's membership the effective one.
+func (c *Core) refreshMembers() {
+	m, at := c.log.membership()
+	if m == c.members.membership {
+		return
+	}
+	c.members = newElectorate(c.cfg.Node, m, at)
+	c.election.granted = make([]bool, len(c.members.voter))
+	c.updateRole()
+}
+
+// updateRole derives the role from what it depends on. A node that ceases to lead or to campaign waits a fresh timeout.
+func (c *Core) updateRole() {
+	was := c.role
+	own := c.vote.Leader.Node == c.cfg.Node && !c.spent
+	switch {
+	case own && c.vote.Committed:
+		c.role = Leader
+	case own:
+		c.role = Candidate
+	case c.members.self >= 0 && c.members.voter[c.members.self]:
+		c.role = Follower
+	default:
+		c.role = Learner
+	}
+	if was >= Candidate && c.role < Candidate {
+		c.election.reset(c)
+	}
+	if was == Leader && c.role != Leader {
+		c.lead.end()
+	}
+}
+
+// covers reports whether this node may move from its vote to v. Without a membership the mode is unknown; then only a
+// step that both modes allow is taken, for one that either forbids could break a promise given under it.
+func (c *Core) covers(v codec.Vote) bool {
+	if m := c.members.membership; m != nil {
+		return v.Covers(c.vote, m.Mode)
+	}
+	return v.Covers(c.vote, codec.SeveralLeadersPerTerm) && v.Covers(c.vote, codec.OneLeaderPerTerm)
+}
+
+// setVote moves to a vote that covers the present one and writes it down.
+func (c *Core) setVote(v codec.Vote) {
+	if !c.covers(v) {
+		panic(fmt.Sprintf("BUG: vote %v after %v", v, c.vote))
+	}
+	w := c.write()
+	w.HasVote, w.Vote = true, v
+	c.vote, c.voteSeq, c.spent = v, w.Seq, false
+	c.verified = c.commit
+	if !v.Committed {
+		c.election.leaseEnd = math.MinInt64
+	}
+	c.updateRole()
+}
+
+// write returns this step's write, opening it at first use.
+func (c *Core) write() *Write {
+	w := &c.out.Write
+	if w.Seq == 0 {
+		c.seq++
+		w.Seq = c.seq
+	}
+	return w
+}
+
+// appendFrame adds a frame behind the last entry and writes it down. membership is kept.
+func (c *Core) appendFrame(f codec.FrameMeta, membership *codec.Membership) {
+	w := c.write()
+	if !w.Frame.IsZero() {
+		panic("BUG: two frames in one step")
+	}
+	w.Frame = f
+	c.log.append(&f, w.Seq, membership)
+	if membership != nil {
+		c.refreshMembers()
+	}
+}
+
+// sendNow sends what promises nothing about this node's disk.
+func (c *Core) sendNow(to codec.NodeID, lane codec.Lane, m codec.Message, f codec.FrameMeta) {
+	m.Group = c.cfg.Group
+	c.out.Now = append(c.out.Now, Send{To: to, Lane: lane, Message: m, Frame: f})
+}
+
+// sendDurable sends what is true only once write seq is durable: now if it is, behind this step's write if there is
+// one, else when the completion of seq comes in. A later message to the same peer of the same kind replaces one that
+// still waits.
+func (c *Core) sendDurable(to codec.NodeID, lane codec.Lane, m codec.Message, seq uint64) {
+	m.Group = c.cfg.Group
+	s := Send{To: to, Lane: lane, Message: m}
+	switch {
+	case seq <= c.flushedSeq:
+		c.out.Now = append(c.out.Now, s)
+		return
+	case c.out.Write.Seq != 0:
+		c.out.AfterFlush = append(c.out.AfterFlush, s)
+		return
+	}
+	for i := range c.deferred {
+		if d := &c.deferred[i]; d.send.To == to && d.send.Message.Kind == m.Kind {
+			*d = deferredSend{seq: seq, send: s}
+			return
+		}
+	}
+	if len(c.deferred) < deferredMax {
+		c.deferred = append(c.deferred, deferredSend{seq: seq, send: s})
+	}
+}
+
+// flushed notes that every write up to in.Seq is durable. Completions may be merged; a late one is nothing new.
+func (c *Core) flushed(in *Input) {
+	if in.Seq > c.seq {
+		panic(fmt.Sprintf("BUG: write %d completed, last one is %d", in.Seq, c.seq))
+	}
+	if in.Seq <= c.flushedSeq {
+		return
+	}
+	c.flushedSeq = in.Seq
+	c.log.flush(in.Seq)
+	if len(c.deferred) == 0 {
+		return
+	}
+	rest := c.deferred[:0]
+	for _, d := range c.deferred {
+		if d.seq <= in.Seq {
+			c.out.Now = append(c.out.Now, d.send)
+		} else {
+			rest = append(rest, d)
+		}
+	}
+	c.deferred = rest
+}
+
+// refuse answers a proposal or an initialization that is not taken.
+func (c *Core) refuse(*Input) { c.out.Refused = true }
+
+// initialize makes the given membership the first entry of an empty log (openraft's rule: only where no log and no
+// vote exist, so it can't overwrite anything). Several nodes may be given the same membership.
+func (c *Core) initialize(in *Input) {
+	m := in.Membership
+	if m == nil || !c.vote.IsZero() || !c.log.last.IsZero() || m.Validate() != nil {
+		c.refuse(in)
+		return
+	}
+	if _, member := m.Node(c.cfg.Node); !member {
+		c.refuse(in)
+		return
+	}
+	own := m.Clone()
+	size := in.Frame.Size
+	if size <= 0 {
+		size = codec.FrameHeaderSize + len(codec.AppendEntry(nil, codec.AppendMembership(nil, &own)))
+	}
+	c.appendFrame(codec.FrameMeta{
+		Group: c.cfg.Group,
+		First: 1,
+		Count: 1,
+		Kind:  codec.EntryMembership,
+		Size:  size,
+	}, &own)
+	c.election.soon(c)
+}
+
+// deadline returns when the next timer is due.
+func (c *Core) deadline() Instant {
+	switch c.role {
+	case Leader:
+		return c.leaderDeadline()
+	case Candidate, Follower:
+		return c.election.deadline
+	}
+	return Never
+}
+
+func noTimer(*Core) {}
+
+// randomDuration returns a duration in [0, d), or 0 when d is 0.
+func (c *Core) randomDuration(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return time.Duration(c.rng.Int64N(int64(d)))
+}

@@ -1,0 +1,475 @@
+package consensus
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+)
+
+const (
+	ms            = time.Millisecond
+	testGroup     = codec.GroupID(7)
+	testHeartbeat = 50 * ms
+	testTimeout   = 150 * ms
+	testTimeouts  = 300 * ms
+)
+
+// testConfig is the configuration of every test that does not say otherwise.
+func testConfig(node codec.NodeID) Config {
+	return Config{
+		Node:               node,
+		Group:              testGroup,
+		ElectionTimeoutMin: testTimeout,
+		ElectionTimeoutMax: testTimeouts,
+		HeartbeatInterval:  testHeartbeat,
+		WindowBytesMax:     1 << 20,
+		WindowFramesMax:    64,
+		Seed:               1,
+	}
+}
+
+// testMembership returns a membership of voters 1..n.
+func testMembership(mode codec.VoteMode, n int) *codec.Membership {
+	var nodes []codec.Node
+	for i := range n {
+		nodes = append(nodes, codec.Node{ID: codec.NodeID(i + 1), Address: fmt.Sprint("node", i+1)})
+	}
+	m := codec.NewMembership(mode, nodes...)
+	return &m
+}
+
+// testEntry is an entry with the little content the tests need: equal data means equal bytes.
+type testEntry struct {
+	id         codec.LogID
+	kind       codec.EntryKind
+	data       uint64
+	membership *codec.Membership
+}
+
+// testLog is a node's log with contents, in memory or on its disk.
+type testLog struct {
+	vote    codec.Vote
+	commit  codec.Index
+	entries []testEntry
+	starts  []codec.Index // first index of each frame
+}
+
+func (l *testLog) clone() testLog {
+	return testLog{l.vote, l.commit, slices.Clone(l.entries), slices.Clone(l.starts)}
+}
+
+func (l *testLog) lastID() codec.LogID {
+	if len(l.entries) == 0 {
+		return codec.LogID{}
+	}
+	return l.entries[len(l.entries)-1].id
+}
+
+func (l *testLog) holds(id codec.LogID) bool {
+	return id.IsZero() || id.Index > 0 && id.Index <= codec.Index(len(l.entries)) && l.entries[id.Index-1].id == id
+}
+
+// testWrite is a write with the contents of its frame.
+type testWrite struct {
+	Write
+	entries []testEntry
+}
+
+func (l *testLog) apply(w *testWrite) {
+	if w.HasVote {
+		l.vote = w.Vote
+	}
+	if w.HasTruncate {
+		l.entries = l.entries[:w.Truncate]
+		for len(l.starts) > 0 && l.starts[len(l.starts)-1] > w.Truncate {
+			l.starts = l.starts[:len(l.starts)-1]
+		}
+	}
+	if !w.Frame.IsZero() {
+		if w.Frame.First != codec.Index(len(l.entries))+1 || len(w.entries) != int(w.Frame.Count) {
+			panic(fmt.Sprintf("write of %d entries from %d behind %v", len(w.entries), w.Frame.First, l.lastID()))
+		}
+		l.starts = append(l.starts, w.Frame.First)
+		l.entries = append(l.entries, w.entries...)
+	}
+	l.commit = max(l.commit, w.Commit)
+}
+
+// state returns what a node would find when it opens this log.
+func (l *testLog) state() codec.LogState {
+	st := codec.LogState{Vote: l.vote, Commit: l.commit}
+	for i, first := range l.starts {
+		end := codec.Index(len(l.entries))
+		if i+1 < len(l.starts) {
+			end = l.starts[i+1] - 1
+		}
+		e := l.entries[first-1]
+		st.Frames = append(st.Frames, codec.FrameMeta{
+			Group: testGroup, Leader: e.id.Leader, First: first, Count: uint32(end - first + 1), Kind: e.kind, Size: 100,
+		})
+		if e.membership != nil {
+			st.Memberships = append(st.Memberships, codec.MembershipRecord{ID: e.id, Membership: *e.membership})
+		}
+	}
+	return st
+}
+
+// testPacket is a message under way.
+type testPacket struct {
+	from, to codec.NodeID
+	send     Send
+	entries  []testEntry
+}
+
+// testNode is a node with its volatile log, its disk and what waits for the disk.
+type testNode struct {
+	id      codec.NodeID
+	core    *Core
+	out     Output
+	life    int
+	mem     testLog
+	disk    testLog
+	writes  []testWrite // submitted, not durable
+	held    []testPacket
+	heldSeq []uint64
+	busy    bool // a completion is under way
+	stuck   bool // the disk does nothing
+	faulted error
+}
+
+// up reports whether the node runs.
+func (n *testNode) up() bool { return n.core != nil }
+
+// testEvent is something that happens at a virtual time.
+type testEvent struct {
+	at  Instant
+	seq int
+	do  func()
+}
+
+// testCluster runs nodes in virtual time, in one goroutine, as a function of its seed.
+type testCluster struct {
+	t      testing.TB
+	rng    *rand.Rand
+	now    Instant
+	nodes  []*testNode
+	events []testEvent // a heap
+	seq    int
+	hash   uint64
+	trace  func(format string, args ...any)
+
+	// delay returns when a packet arrives and whether it does; nil delivers at once, in order.
+	delay func(p *testPacket) (time.Duration, bool)
+	// duplicate reports whether a packet arrives twice.
+	duplicate func() bool
+	// flushDelay returns how long the disk takes; nil: no time.
+	flushDelay func(*testNode) time.Duration
+	config     func(codec.NodeID) Config
+	check      *testChecker
+	nextData   uint64
+}
+
+func newTestCluster(t testing.TB, seed uint64, n int) *testCluster {
+	c := &testCluster{t: t, rng: rand.New(rand.NewPCG(seed, 99)), hash: 1, config: testConfig}
+	c.check = newTestChecker(c)
+	for i := range n {
+		c.nodes = append(c.nodes, &testNode{id: codec.NodeID(i + 1)})
+	}
+	return c
+}
+
+// start opens a node on what its disk holds.
+func (c *testCluster) start(n *testNode) {
+	cfg := c.config(n.id)
+	cfg.Seed = c.rng.Uint64()
+	core, err := New(cfg, n.disk.state(), c.now)
+	if err != nil {
+		c.t.Fatalf("node %d: %v", n.id, err)
+	}
+	n.life++
+	n.core, n.mem, n.writes, n.held, n.heldSeq, n.busy = core, n.disk.clone(), nil, nil, nil, false
+	c.step(n, &Input{Kind: InputTick})
+}
+
+// startAll starts every node and initializes the first with all of them as voters.
+func (c *testCluster) startAll(mode codec.VoteMode) {
+	for _, n := range c.nodes {
+		c.start(n)
+	}
+	c.initialize(c.nodes[0], testMembership(mode, len(c.nodes)))
+}
+
+func (c *testCluster) initialize(n *testNode, m *codec.Membership) {
+	c.step(n, &Input{Kind: InputInitialize, Membership: m})
+	if n.out.Refused {
+		c.t.Fatalf("node %d refused to be initialized", n.id)
+	}
+}
+
+// crash ends a node; of the writes under way a random number has reached the disk.
+func (c *testCluster) crash(n *testNode, kept int) {
+	c.tracef("crash %d keeps %d of %d writes", n.id, kept, len(n.writes))
+	for i := range kept {
+		n.disk.apply(&n.writes[i])
+	}
+	n.core = nil
+}
+
+func (c *testCluster) tracef(format string, args ...any) {
+	if c.trace != nil {
+		c.trace(format, args...)
+	}
+}
+
+func (c *testCluster) after(d time.Duration, do func()) {
+	c.seq++
+	c.events = append(c.events, testEvent{c.now.Add(d), c.seq, do})
+	for i := len(c.events) - 1; i > 0 && c.less(i, (i-1)/2); i = (i - 1) / 2 {
+		c.events[i], c.events[(i-1)/2] = c.events[(i-1)/2], c.events[i]
+	}
+}
+
+func (c *testCluster) less(i, k int) bool {
+	return cmp.Or(cmp.Compare(c.events[i].at, c.events[k].at), cmp.Compare(c.events[i].seq, c.events[k].seq)) < 0
+}
+
+func (c *testCluster) pop() testEvent {
+	top, last := c.events[0], len(c.events)-1
+	c.events[0] = c.events[last]
+	c.events = c.events[:last]
+	for i := 0; ; {
+		k := 2*i + 1
+		if k+1 < last && c.less(k+1, k) {
+			k++
+		}
+		if k >= last || !c.less(k, i) {
+			return top
+		}
+		c.events[i], c.events[k] = c.events[k], c.events[i]
+		i = k
+	}
+}
+
+// next returns the node whose deadline comes first, and that deadline.
+func (c *testCluster) next() (*testNode, Instant) {
+	var first *testNode
+	deadline := Never
+	for _, n := range c.nodes {
+		if n.up() && n.out.Deadline < deadline {
+			first, deadline = n, n.out.Deadline
+		}
+	}
+	return first, deadline
+}
+
+// run lets everything happen until d has passed or stop, asked after each event, says so. It reports whether it did.
+func (c *testCluster) run(d time.Duration, stop func() bool) bool {
+	end := c.now.Add(d)
+	for {
+		if stop != nil && stop() {
+			return true
+		}
+		n, deadline := c.next()
+		switch {
+		case len(c.events) > 0 && c.events[0].at <= min(deadline, end):
+			e := c.pop()
+			c.now = e.at
+			e.do()
+		case deadline <= end:
+			c.now = deadline
+			c.step(n, &Input{Kind: InputTick})
+		default:
+			c.now = end
+			return stop != nil && stop()
+		}
+	}
+}
+
+// settle lets everything happen that takes no time.
+func (c *testCluster) settle() { c.run(0, nil) }
+
+// step feeds one node and does what it asks for.
+func (c *testCluster) step(n *testNode, in *Input) { c.stepWith(n, in, nil) }
+
+func (c *testCluster) stepWith(n *testNode, in *Input, entries []testEntry) {
+	c.check.before(n)
+	n.core.Step(c.now, in, &n.out)
+	out := &n.out
+	if out.Fatal != nil {
+		n.faulted = out.Fatal
+		n.core = nil
+		return
+	}
+	if out.Write.Seq != 0 {
+		w := testWrite{Write: out.Write, entries: c.contents(n, out.Write.Frame, in, entries)}
+		n.mem.apply(&w)
+		n.writes = append(n.writes, w)
+		c.note("%d write %+v", n.id, out.Write)
+	}
+	for _, s := range out.Now {
+		c.send(n, c.packet(n, s))
+	}
+	for _, s := range out.AfterFlush {
+		n.held, n.heldSeq = append(n.held, c.packet(n, s)), append(n.heldSeq, out.Write.Seq)
+	}
+	c.check.after(n)
+	c.flushSoon(n)
+}
+
+// note adds what happened to the hash of the run.
+func (c *testCluster) note(format string, args ...any) {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d %d ", c.hash, c.now)
+	fmt.Fprintf(h, format, args...)
+	c.hash = h.Sum64()
+	c.tracef(format, args...)
+}
+
+// contents returns the entries of the frame that a step writes.
+func (c *testCluster) contents(n *testNode, f codec.FrameMeta, in *Input, came []testEntry) []testEntry {
+	switch {
+	case f.IsZero():
+		return nil
+	case len(came) > 0:
+		return came[len(came)-int(f.Count):]
+	}
+	var entries []testEntry
+	for i := range codec.Index(f.Count) {
+		e := testEntry{id: codec.LogID{Leader: f.Leader, Index: f.First + i}, kind: f.Kind}
+		switch f.Kind {
+		case codec.EntryNormal:
+			c.nextData++
+			e.data = c.nextData
+		case codec.EntryMembership:
+			e.membership = in.Membership
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+func (c *testCluster) packet(n *testNode, s Send) testPacket {
+	p := testPacket{from: n.id, to: s.To, send: s}
+	if f := s.Frame; !f.IsZero() {
+		p.entries = slices.Clone(n.mem.entries[f.First-1 : f.Last()])
+	}
+	return p
+}
+
+// send puts a packet on its way.
+func (c *testCluster) send(n *testNode, p testPacket) {
+	c.check.leaves(n, &p)
+	c.note("%d>%d %v %v %v log %v commit %d stream %d frame %d+%d",
+		p.from, p.to, p.send.Message.Kind, p.send.Message.Status, p.send.Message.Vote,
+		p.send.Message.Log, p.send.Message.Commit, p.send.Message.Stream, p.send.Frame.First, p.send.Frame.Count)
+	copies := 1
+	if c.duplicate != nil && c.duplicate() {
+		copies = 2
+	}
+	for range copies {
+		d := time.Duration(0)
+		if c.delay != nil {
+			var arrives bool
+			if d, arrives = c.delay(&p); !arrives {
+				continue
+			}
+		}
+		c.after(d, func() { c.deliver(p) })
+	}
+}
+
+// deliver hands a packet to its receiver, if that runs.
+func (c *testCluster) deliver(p testPacket) {
+	if n := c.node(p.to); n != nil && n.up() {
+		in := Input{Kind: InputMessage, Peer: p.from, Message: p.send.Message, Frame: p.send.Frame}
+		if len(p.entries) > 0 {
+			in.Membership = p.entries[0].membership
+		}
+		c.stepWith(n, &in, p.entries)
+	}
+}
+
+func (c *testCluster) node(id codec.NodeID) *testNode {
+	if id == 0 || int(id) > len(c.nodes) {
+		return nil
+	}
+	return c.nodes[id-1]
+}
+
+// flushSoon starts the disk on what waits, as one group commit.
+func (c *testCluster) flushSoon(n *testNode) {
+	if n.busy || n.stuck || len(n.writes) == 0 {
+		return
+	}
+	n.busy = true
+	d, life, seq := time.Duration(0), n.life, n.writes[len(n.writes)-1].Seq
+	if c.flushDelay != nil {
+		d = c.flushDelay(n)
+	}
+	c.after(d, func() {
+		if n.up() && n.life == life {
+			n.busy = false
+			c.flush(n, seq)
+		}
+	})
+}
+
+// flush makes a node's writes up to seq durable and reports it.
+func (c *testCluster) flush(n *testNode, seq uint64) {
+	for len(n.writes) > 0 && n.writes[0].Seq <= seq {
+		n.disk.apply(&n.writes[0])
+		n.writes = n.writes[1:]
+	}
+	for len(n.held) > 0 && n.heldSeq[0] <= seq {
+		p := n.held[0]
+		n.held, n.heldSeq = n.held[1:], n.heldSeq[1:]
+		c.send(n, p)
+	}
+	c.step(n, &Input{Kind: InputFlushed, Seq: seq})
+}
+
+// propose gives a node count entries; it reports whether they were taken.
+func (c *testCluster) propose(n *testNode, count int) bool {
+	c.step(n, &Input{Kind: InputPropose, Frame: codec.FrameMeta{Count: uint32(count), Size: codec.FrameHeaderSize + 10*count}})
+	return n.core != nil && !n.out.Refused
+}
+
+// leader returns the running leader with the greatest vote, or nil.
+func (c *testCluster) leader() *testNode {
+	var best *testNode
+	for _, n := range c.nodes {
+		if n.up() && n.core.role == Leader && (best == nil || n.core.vote.Compare(best.core.vote) > 0) {
+			best = n
+		}
+	}
+	return best
+}
+
+// elect runs until there is a leader that has committed its blank entry.
+func (c *testCluster) elect() *testNode {
+	c.t.Helper()
+	ok := c.run(30*testTimeouts, func() bool {
+		l := c.leader()
+		return l != nil && l.core.commit >= l.core.lead.first
+	})
+	if !ok {
+		c.t.Fatalf("no leader within 30 timeouts")
+	}
+	return c.leader()
+}
+
+// isolate cuts the given nodes off the rest, from both sides; they reach each other.
+func (c *testCluster) isolate(ids ...codec.NodeID) {
+	c.delay = func(p *testPacket) (time.Duration, bool) {
+		return 0, slices.Contains(ids, p.from) == slices.Contains(ids, p.to)
+	}
+}
+
+// heal ends an isolation.
+func (c *testCluster) heal() { c.delay = nil }

@@ -1,0 +1,78 @@
+//go:build invariants
+
+package consensus
+
+import "github.com/millrace/millrace/codec"
+
+// checkCostly walks the whole state after each step.
+func (c *Core) checkCostly() {
+	c.checkRole()
+	c.checkLog()
+	c.checkPending()
+	for i := range c.lead.peers {
+		p := &c.lead.peers[i]
+		sum, last := 0, p.match
+		for k := range p.inflight.n {
+			f := p.inflight.at(k)
+			if f.last <= last {
+				c.broken("peer %d: frame up to %d in flight behind %d", p.node, f.last, last)
+			}
+			sum, last = sum+f.size, f.last
+		}
+		if sum != p.inflightBytes {
+			c.broken("peer %d: %d bytes in flight, counted as %d", p.node, sum, p.inflightBytes)
+		}
+	}
+}
+
+func (c *Core) checkRole() {
+	role := c.role
+	if c.updateRole(); c.role != role {
+		c.broken("role %v, vote, membership and spent %v say %v", role, c.spent, c.role)
+	}
+	if m, at := c.log.membership(); m != c.members.membership || at != c.members.at {
+		c.broken("effective membership of %v, newest in the log %v", c.members.at, at)
+	}
+}
+
+func (c *Core) checkLog() {
+	l := &c.log
+	next, run := codec.Index(1), 0
+	var leader codec.LeaderID
+	for i := range l.frames.n {
+		ref := l.frames.at(i)
+		if i == 0 && ref.first != 1 || i > 0 && ref.first <= l.frames.at(i-1).first || ref.first > l.last.Index {
+			c.broken("frame %d starts at %d, last entry %v", i, ref.first, l.last)
+		}
+		if run < len(l.runs) && l.runs[run].first == ref.first {
+			if run > 0 && l.runs[run].leader.Compare(leader) <= 0 {
+				c.broken("run of %v after %v", l.runs[run].leader, leader)
+			}
+			leader = l.runs[run].leader
+			run++
+		}
+		f := l.frameAt(ref.first)
+		if f.First != next || f.Leader != leader {
+			c.broken("frame %v from %d, want %v from %d", f.LastID(), f.First, leader, next)
+		}
+		next = f.Last() + 1
+	}
+	if run != len(l.runs) || next != l.last.Index+1 || leader != l.last.Leader {
+		c.broken("%d of %d runs start a frame, entries end at %d of %v, last entry %v", run, len(l.runs), next-1, leader, l.last)
+	}
+}
+
+func (c *Core) checkPending() {
+	l := &c.log
+	before := pendingWrite{seq: c.flushedSeq, last: l.flushed}
+	for i := range l.pending.n {
+		w := *l.pending.at(i)
+		if w.seq <= before.seq || w.last <= before.last || w.seq > c.seq || w.last > l.last.Index {
+			c.broken("pending write %d up to %d behind %d up to %d, last entry %v", w.seq, w.last, before.seq, before.last, l.last)
+		}
+		before = w
+	}
+	if before.last != l.last.Index {
+		c.broken("entries up to %d written, last entry %v", before.last, l.last)
+	}
+}

@@ -1,0 +1,106 @@
+package consensus
+
+import "github.com/millrace/millrace/codec"
+
+// progressState is how a leader sends to a peer.
+type progressState uint8
+
+const (
+	// stateProbe: one empty append is out, to find where the logs match.
+	stateProbe progressState = iota
+	// stateStream: frames flow without waiting, inside the window.
+	stateStream
+)
+
+// sentFrame is a frame sent and not acknowledged.
+type sentFrame struct {
+	last codec.Index
+	size int
+}
+
+// progress is what a leader knows of one member. The leader's own has only a match.
+//
+// Owner: the [Core] it is part of.
+type progress struct {
+	node  codec.NodeID
+	voter bool
+	state progressState
+	// match is the highest index known to be flushed there. Invariant: never goes back while this node leads.
+	match codec.Index
+	// next is the first index not sent. Invariant: match < next <= last index + 1.
+	next codec.Index
+	// stream numbers what is sent; a new one starts after each break. Answers to an older one are not heard.
+	stream uint64
+	// inflight are the frames sent on stream and not acknowledged, inflightBytes their sizes' sum.
+	// Invariant: ascending, above match, below next; empty while probing.
+	inflight      ring[sentFrame]
+	inflightBytes int
+	// movedAt is when the oldest frame in flight was sent or the last ack came, whichever is later.
+	movedAt Instant
+	// probeOut says that a probe waits for its answer, sent at probeAt.
+	probeOut bool
+	probeAt  Instant
+	// answered is when the newest message that was answered had been sent.
+	answered Instant
+	// lost says that the peer denied holding the entry at match, which it had acknowledged. Its copies count for
+	// nothing until it proves that it has them.
+	lost bool
+}
+
+// holds returns up to which index the peer's copies count.
+func (p *progress) holds() codec.Index {
+	if p.lost {
+		return 0
+	}
+	return p.match
+}
+
+// roomFor reports whether the window takes a frame of that size. One frame is always let through.
+func (p *progress) roomFor(size int, cfg *Config) bool {
+	return p.inflight.n == 0 || p.inflight.n < cfg.WindowFramesMax && p.inflightBytes+size <= cfg.WindowBytesMax
+}
+
+// sent notes a frame in flight.
+func (p *progress) sent(f *codec.FrameMeta, now Instant) {
+	if p.inflight.n == 0 {
+		p.movedAt = now
+	}
+	p.inflight.push(sentFrame{last: f.Last(), size: f.Size})
+	p.inflightBytes += f.Size
+	p.next = f.Last() + 1
+}
+
+// acknowledged notes that the peer holds everything up to index and reports whether that is news.
+func (p *progress) acknowledged(index codec.Index, now Instant) bool {
+	news := index > p.match
+	if news {
+		p.match = index
+		p.next = max(p.next, index+1)
+		p.movedAt = now
+	}
+	if index >= p.match {
+		p.lost = false
+	}
+	for p.inflight.n > 0 && p.inflight.front().last <= p.match {
+		p.inflightBytes -= p.inflight.front().size
+		p.inflight.popFront()
+	}
+	return news
+}
+
+// probeFrom ends the stream; what it has in flight is not waited for any more.
+func (p *progress) probeFrom(next codec.Index, stream uint64) {
+	p.state = stateProbe
+	p.next = max(next, p.match+1)
+	p.stream = stream
+	p.inflight.clear()
+	p.inflightBytes = 0
+	p.probeOut = false
+}
+
+// streamOn starts to stream behind what is known to match.
+func (p *progress) streamOn() {
+	p.state = stateStream
+	p.next = p.match + 1
+	p.probeOut = false
+}

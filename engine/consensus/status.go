@@ -1,0 +1,60 @@
+package consensus
+
+import "github.com/millrace/millrace/codec"
+
+// Status returns what others want to know.
+func (c *Core) Status() Status {
+	s := Status{
+		Role:      c.role,
+		Vote:      c.vote,
+		LastLog:   c.log.last,
+		Flushed:   c.log.flushedID(),
+		Commit:    c.commit,
+		MemberAt:  c.members.at,
+		Elections: c.election.campaigns,
+		Malformed: c.malformed,
+	}
+	if c.vote.Committed && !c.spent {
+		s.Leader = c.vote.Leader.Node
+	}
+	return s
+}
+
+// Membership returns the effective membership, nil before initialization. It is never changed afterwards and may be
+// kept; the caller must not change it either.
+func (c *Core) Membership() *codec.Membership { return c.members.membership }
+
+// Peers appends a leader's view of its peers to dst, in the order of their ids; nothing in another role.
+func (c *Core) Peers(dst []PeerStatus) []PeerStatus {
+	for i := range c.lead.peers {
+		p := &c.lead.peers[i]
+		if i == c.members.self {
+			continue
+		}
+		dst = append(dst, PeerStatus{
+			Node:          p.node,
+			Match:         p.match,
+			Next:          p.next,
+			Streaming:     p.state == stateStream,
+			InflightBytes: p.inflightBytes,
+			LastAnswer:    p.answered,
+			Lost:          p.lost,
+		})
+	}
+	return dst
+}
+
+// Holds reports whether the log has exactly this entry, durable or not.
+func (c *Core) Holds(id codec.LogID) bool { return c.log.holds(id) }
+
+// LogIDAt returns the log id at an index, false beyond the end of the log. Index 0 has the zero log id.
+func (c *Core) LogIDAt(index codec.Index) (codec.LogID, bool) { return c.log.idAt(index) }
+
+// FrameAt describes the frame that holds the entry at index, false when the log has none. After a truncation inside a
+// frame its Size is still that of the whole.
+func (c *Core) FrameAt(index codec.Index) (codec.FrameMeta, bool) {
+	if index == 0 || index > c.log.last.Index {
+		return codec.FrameMeta{}, false
+	}
+	return c.log.frameAt(index), true
+}

@@ -1,0 +1,104 @@
+package millrace
+
+import (
+	"os"
+	"testing"
+)
+
+// The rules this house is kept by, and their exceptions. An exception names what it allows and why; one that allows
+// more than is needed fails, so the lists only shrink.
+
+// mayImport says which folders of this module a folder may import: "x/..." means x and everything below. The longest
+// match counts, and a folder without one is not allowed to exist.
+var mayImport = map[string][]string{
+	".":                           {},
+	"codec":                       {},
+	"pipeline":                    {"codec"},
+	"wal":                         {"codec", "wal/..."},
+	"wal/vfs":                     {},
+	"netio":                       {"codec"},
+	"engine/consensus":            {"codec"},
+	"engine/consensus/simulation": {"codec", "engine/consensus", "pipeline", "wal/..."},
+	"engine":                      {"codec", "engine/consensus", "netio", "pipeline", "wal/..."},
+	"profiles":                    {},
+	"cluster_benchmark/...":       {"cluster_benchmark/...", "codec", "engine/...", "netio", "pipeline", "profiles", "wal/..."},
+	"examples/...":                {"codec", "engine", "netio", "pipeline", "wal/..."},
+}
+
+// consensusStd lists the standard packages that engine/consensus may import. Of time and math/rand/v2 it may use only
+// what consensusNames lists: durations, and generators seeded by the caller.
+var consensusStd = []string{"cmp", "errors", "fmt", "math", "math/bits", "math/rand/v2", "slices", "sort", "strconv", "strings", "time"}
+
+var consensusNames = map[string][]string{
+	"time":         {"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"},
+	"math/rand/v2": {"New", "NewPCG", "NewChaCha8", "Rand", "PCG", "ChaCha8", "Source"},
+	"fmt":          {"Errorf", "Sprint", "Sprintf", "Sprintln", "Append", "Appendf", "Appendln", "Stringer", "Formatter", "State", "Fprintf", "Fprint"},
+}
+
+// goFiles lists the files in which goroutines start, and what each of those is for.
+var goFiles = map[string]string{
+	"cluster_benchmark/load/load.go":      "the clients and their time-keeper, which end with the run",
+	"cluster_benchmark/target/disk.go":    "the ceiling's committer and its file writers, ended by Close",
+	"cluster_benchmark/target/handoff.go": "the ceiling's one consumer, ended by Close",
+	"cluster_benchmark/target/net.go":     "the ceiling's two ends of a connection, ended by Close",
+	"engine/raft.go":                      "the group's loop, ended by Close",
+	"netio/listen.go":                     "one hand-shake each, bounded in number and time, awaited by Close",
+	"netio/tcp.go":                        "the accept loop and one dialer per lane and peer, awaited by Close",
+	"pipeline/applier.go":                 "applies committed frames and answers, ended by Close",
+}
+
+// sleepFiles lists the test files that may sleep between two looks at something that gives no event.
+var sleepFiles = map[string]string{}
+
+// quietErrors lists the calls in wal whose error says nothing about what is durable, and why.
+var quietErrors = map[string]string{
+	"wal/tidwall.go: a.batch.Write": "returns nothing: it fills a batch in memory",
+	"wal/vfs/vfs.go: f.Close":       "closes a file that was only read",
+}
+
+const (
+	docLinesMax      = 150
+	functionLinesMax = 70
+	fileLinesMax     = 500
+)
+
+// longFunctions and longFiles list what may exceed the limits: exactly as long as it is now, and why. A function is
+// named "path: Name" or "path: Type.Name".
+var (
+	longFunctions = map[string]exception{}
+	longFiles     = map[string]exception{}
+)
+
+func house(t *testing.T) *tree {
+	t.Helper()
+	h, err := loadTree(os.DirFS("."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func report(t *testing.T, problems []string) {
+	t.Helper()
+	for _, p := range problems {
+		t.Error(p)
+	}
+}
+
+func TestImportGraph(t *testing.T)       { report(t, checkImports(house(t), mayImport)) }
+func TestConsensusIsPure(t *testing.T)   { report(t, checkPurity(house(t), "engine/consensus")) }
+func TestConsensusMapOrder(t *testing.T) { report(t, checkMapRange(house(t), "engine/consensus")) }
+func TestDocFiles(t *testing.T)          { report(t, checkDocs(house(t))) }
+func TestFunctionLength(t *testing.T)    { report(t, checkFunctionLength(house(t), longFunctions)) }
+func TestFileLength(t *testing.T)        { report(t, checkFileLength(house(t), longFiles)) }
+func TestGoStatements(t *testing.T)      { report(t, checkGoStatements(house(t), goFiles)) }
+func TestNoSleepInTests(t *testing.T)    { report(t, checkSleeps(house(t), sleepFiles)) }
+func TestPanicsAreBugs(t *testing.T)     { report(t, checkPanics(house(t))) }
+func TestLogErrorsAreUsed(t *testing.T)  { report(t, checkIgnoredErrors(house(t), "wal", quietErrors)) }
+func TestErrorsLiveTogether(t *testing.T) {
+	report(t, checkErrorFiles(house(t)))
+}
+func TestNoEnvironment(t *testing.T) {
+	report(t, checkEnvironment(house(t), "codec", "pipeline", "wal", "netio", "engine"))
+}
+func TestNoOpenEnds(t *testing.T) { report(t, checkOpenEnds(house(t))) }

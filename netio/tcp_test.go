@@ -1,0 +1,308 @@
+package netio
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+)
+
+func TestTwoNodesTalkOnBothLanesBothWays(t *testing.T) {
+	sinks := []*sink{newSink(), newSink()}
+	a, b := start(t, testConfig(1), sinks[0]), start(t, testConfig(2), sinks[1])
+	connect(t, a, 2, b.Addr())
+	connect(t, b, 1, a.Addr())
+
+	large := appendOf(t, 2, 7, 3<<20)
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 1)})
+	a.Send(codec.LaneAppend, []codec.Packet{appendOf(t, 2, 5, 100), appendOf(t, 2, 6, 5000), large})
+	b.Send(codec.LaneControl, []codec.Packet{heartbeat(1, 9)})
+
+	sinks[1].wait(t, "4 packets at node 2", func() bool { return len(sinks[1].packets) == 4 })
+	sinks[0].wait(t, "1 packet at node 1", func() bool { return len(sinks[0].packets) == 1 })
+	same(t, sinks[0].received(), []codec.Packet{heartbeat(1, 9)}, 2)
+	var onAppend []codec.Packet
+	for _, p := range sinks[1].received() {
+		if p.Message.Kind == codec.MessageAppend {
+			onAppend = append(onAppend, p)
+		}
+	}
+	same(t, onAppend, []codec.Packet{appendOf(t, 2, 5, 100), appendOf(t, 2, 6, 5000), large}, 1)
+	until(t, "counters", func() bool { return a.Stats().MessagesOut == 4 && b.Stats().MessagesIn == 4 })
+	if s := b.Stats(); s.ConnectionsIn != 2 || s.ConnectionsOut != 2 || s.Accepted != 2 || s.BytesIn != a.Stats().BytesOut {
+		t.Errorf("stats %+v, and of the sender %+v", s, a.Stats())
+	}
+}
+
+// A window of packets is kept in flight so that nothing is refused, and each must come, in order.
+func TestOrderUnderLoad(t *testing.T) {
+	const total, window = 20000, 500
+	got := newSink()
+	next := 0
+	var wrong string
+	got.deliver = func(packets []codec.Packet) {
+		got.change(func() {
+			for _, p := range packets {
+				if int(p.Message.Stamp) != next || int(p.Frame.Meta().First) != next+1 {
+					wrong = "out of order"
+				}
+				next++
+			}
+		})
+	}
+	a, b := start(t, testConfig(1), newSink()), start(t, testConfig(2), got)
+	connect(t, a, 2, b.Addr())
+	sizes := []int{1, 200, 1500, 2100, 9000, 70000}
+	var made []codec.Packet
+	for i := range total {
+		made = append(made[:0], appendOf(t, 2, i, sizes[i%len(sizes)]))
+		a.Send(codec.LaneAppend, made)
+		if i%window == 0 {
+			got.wait(t, "the window", func() bool { return next > i-window || wrong != "" })
+		}
+	}
+	got.wait(t, "all packets", func() bool { return next == total || wrong != "" })
+	if wrong != "" || a.Stats().By[DropFull] != 0 {
+		t.Fatalf("%s at %d, stats %+v", wrong, next, a.Stats())
+	}
+}
+
+func TestPeerRestartReconnectsAndTellsDown(t *testing.T) {
+	log, up := newLogSink(), newSink()
+	cfg := testConfig(1)
+	cfg.Logger = log.logger()
+	a := start(t, cfg, up)
+	first := newSink()
+	b, err := NewTCP(testConfig(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Start(first.link()); err != nil {
+		t.Fatal(err)
+	}
+	address := b.Addr()
+	connect(t, a, 2, address)
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 1)})
+	first.wait(t, "the first packet", func() bool { return len(first.packets) == 1 })
+	downs := func() (n int) { return len(up.downs) }
+	if downs() != 0 {
+		t.Fatalf("Down called %v on a good connection", up.downs)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	up.wait(t, "Down of both lanes", func() bool { return downs() >= 2 })
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 2)})
+	before := a.Stats().By[DropNotConnected]
+	if before == 0 {
+		t.Error("a packet to a dead peer was not counted as dropped")
+	}
+	log.wait(t, "a line about the dead peer", func() bool { return log.countLocked("no connection to peer") > 0 })
+
+	again := newSink()
+	cfg2 := testConfig(2)
+	cfg2.Listen = address
+	start(t, cfg2, again)
+	waitUp(t, a, 2, codec.LaneControl)
+	waitUp(t, a, 2, codec.LaneAppend)
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 3)})
+	again.wait(t, "a packet after the restart", func() bool { return len(again.packets) == 1 })
+	same(t, again.received(), []codec.Packet{heartbeat(2, 3)}, 1)
+	if s := a.Stats(); s.Reconnected != 2 {
+		t.Errorf("reconnected %d, want 2", s.Reconnected)
+	}
+	if n := log.count("no connection to peer"); n > 4 {
+		t.Errorf("%d lines about one dead peer:\n%s", n, log.buf.String())
+	}
+}
+
+// What was refused while there was no connection is reported before the lane takes anything again.
+func TestDownComesBeforeTheLaneTakesPacketsAgain(t *testing.T) {
+	up := newSink()
+	a := start(t, testConfig(1), up)
+	b, err := NewTCP(testConfig(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := a.newPeer(codec.Node{ID: 2}).lanes[codec.LaneControl]
+	l.send([]codec.Packet{heartbeat(2, 1)})
+	l.up(&outConn{lane: l})
+	l.send([]codec.Packet{heartbeat(2, 2)})
+	if l.queued != 0 || !l.refusing {
+		t.Fatalf("queued %d bytes behind a refused packet", l.queued)
+	}
+	if _, report := l.look(false, time.Time{}); !report {
+		t.Fatal("Down is not due")
+	}
+	l.send([]codec.Packet{heartbeat(2, 3)}) // while Down is called
+	if l.accept() == 0 || !l.refusing {
+		t.Fatal("takes packets although one was refused during the call of Down")
+	}
+	if _, report := l.look(true, time.Time{}); !report {
+		t.Fatal("Down is not due for what was refused during its first call")
+	}
+	if l.accept(); l.refusing {
+		t.Fatal("refuses although Down was called")
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAddressInUse(t *testing.T) {
+	a := start(t, testConfig(1), newSink())
+	cfg := testConfig(2)
+	cfg.Listen = a.Addr()
+	b, err := NewTCP(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	err = b.Start(newSink().link())
+	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), a.Addr()) {
+		t.Fatalf("error %v, want one that names %s", err, a.Addr())
+	}
+}
+
+func TestStartTwiceAndAfterClose(t *testing.T) {
+	a := start(t, testConfig(1), newSink())
+	if err := a.Start(newSink().link()); !errors.Is(err, ErrStarted) {
+		t.Errorf("second start: %v", err)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(newSink().link()); !errors.Is(err, ErrClosed) {
+		t.Errorf("start after close: %v", err)
+	}
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 1)}) // no effect, no panic
+	a.SetPeers([]codec.Node{{ID: 2, Address: "127.0.0.1:1"}})
+}
+
+func TestPanicInDeliverIsContained(t *testing.T) {
+	log, got := newLogSink(), newSink()
+	first := true
+	got.deliver = func(packets []codec.Packet) {
+		if first {
+			first = false
+			panic("test: engine bug")
+		}
+		got.change(func() { got.packets = append(got.packets, packets...) })
+	}
+	cfg := testConfig(2)
+	cfg.Logger = log.logger()
+	up := newSink()
+	a, b := start(t, testConfig(1), up), start(t, cfg, got)
+	connect(t, a, 2, b.Addr())
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 1)})
+	up.wait(t, "Down", func() bool { return len(up.downs) == 1 })
+	waitUp(t, a, 2, codec.LaneControl)
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 2)})
+	got.wait(t, "the packet after the panic", func() bool { return len(got.packets) == 1 })
+	if b.Stats().By[Panicked] != 1 || log.count("test: engine bug") != 1 {
+		t.Errorf("panics counted %d, log:\n%s", b.Stats().By[Panicked], log.buf.String())
+	}
+}
+
+// Down may come for any lane while the transport closes, but not after.
+func TestCloseWhileBusy(t *testing.T) {
+	for range 5 {
+		var closed [2]bool
+		var mu sync.Mutex
+		sinks := []*sink{newSink(), newSink()}
+		for i, s := range sinks {
+			s.deliver = func([]codec.Packet) {
+				mu.Lock()
+				defer mu.Unlock()
+				if closed[i] {
+					t.Error("Deliver after Close")
+				}
+			}
+			s.onDown = func(codec.NodeID, codec.Lane) {
+				mu.Lock()
+				defer mu.Unlock()
+				if closed[i] {
+					t.Error("Down after Close")
+				}
+			}
+		}
+		nodes := []*TCP{start(t, testConfig(1), sinks[0]), start(t, testConfig(2), sinks[1])}
+		connect(t, nodes[0], 2, nodes[1].Addr())
+		connect(t, nodes[1], 1, nodes[0].Addr())
+		stop := make(chan struct{})
+		var senders sync.WaitGroup
+		for i, n := range nodes {
+			other := codec.NodeID(2 - i)
+			packets := []codec.Packet{appendOf(t, other, 1, 100), appendOf(t, other, 2, 10000), heartbeat(9, 1)}
+			senders.Add(1)
+			go func() {
+				defer senders.Done()
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						n.Send(codec.LaneAppend, packets)
+						runtime.Gosched()
+					}
+				}
+			}()
+		}
+		until(t, "traffic", func() bool { return nodes[1].Stats().MessagesIn > 100 && nodes[0].Stats().MessagesIn > 100 })
+		var closers sync.WaitGroup
+		for i, n := range nodes {
+			closers.Add(1)
+			go func() {
+				defer closers.Done()
+				if err := n.Close(); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				closed[i] = true
+				mu.Unlock()
+			}()
+		}
+		closers.Wait()
+		close(stop)
+		senders.Wait()
+	}
+}
+
+func TestPeerThatMovesOrLeaves(t *testing.T) {
+	up, old, moved := newSink(), newSink(), newSink()
+	a := start(t, testConfig(1), up)
+	b1, b2 := start(t, testConfig(2), old), start(t, testConfig(2), moved)
+	connect(t, a, 2, b1.Addr())
+	connect(t, a, 2, b2.Addr())
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 1)})
+	moved.wait(t, "a packet at the new address", func() bool { return len(moved.packets) == 1 })
+	up.wait(t, "Down of the lanes that moved", func() bool { return len(up.downs) == 2 })
+	a.SetPeers(nil)
+	until(t, "the connections' end", func() bool { return b2.Stats().ConnectionsIn == 0 && b1.Stats().ConnectionsIn == 0 })
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 2)})
+	if n := a.Stats().By[DropUnknownPeer]; n != 1 {
+		t.Errorf("%d packets to an unknown peer counted, want 1", n)
+	}
+	if len(old.received()) != 0 {
+		t.Error("the old address got a packet")
+	}
+}
+
+// gnet's loops do not stop by themselves in practice; stopping them behind the transport's back stands for it.
+func TestEventLoopsThatStopAreReported(t *testing.T) {
+	log := newLogSink()
+	cfg := testConfig(1)
+	cfg.Logger = log.logger()
+	a, b := start(t, cfg, newSink()), start(t, testConfig(2), newSink())
+	connect(t, a, 2, b.Addr())
+	if err := a.client.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	log.wait(t, "the report", func() bool { return log.countLocked("event loops have stopped by themselves") == 1 })
+	log.wait(t, "the failed dial", func() bool { return log.countLocked("event loops have stopped\"") >= 1 })
+}

@@ -1,0 +1,22 @@
+// Package profiles holds the workload profiles that come with the suite, embedded, so that an installed binary finds
+// them away from the repository.
+//
+//	quick.yaml      what this machine does in under a minute, with the ceilings beside it
+//	minimized.yaml  openraft's published benchmark, to the letter
+//	durable.yaml    many puts in flight, every one fsynced on a quorum
+//
+// # Promises
+//
+//   - The name of a profile is its file's name without ".yaml".
+//   - Each file starts with a comment that says what it is for and how to vary it, and states every setting it relies
+//     on, so that a change of a default does not change a profile.
+//   - Keys and values are checked by package setting of the suite, by name and line; its test reads every file here.
+//
+// # Decisions
+//
+// Profiles are data, not Go: a user's own file, given by its path, is treated the same way. Copy one to begin.
+//
+// # Reading order
+//
+// The YAML files; profiles.go, which embeds them.
+package profiles

@@ -1,0 +1,113 @@
+package wal
+
+import (
+	"fmt"
+	"maps"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// book is what the records of a log add up to. It does no I/O: the scan feeds it record by record, and replay never
+// infers; only a truncate record shortens a group's log.
+//
+// Owner: the goroutine that calls Open; afterwards the log, which hands each group its part.
+type book struct {
+	groups map[codec.GroupID]*groupBook
+	peers  map[codec.NodeID]codec.Incarnation
+	sealed bool // the last record is a seal
+}
+
+type groupBook struct {
+	index       index
+	vote        codec.Vote
+	commit      codec.Index
+	memberships []codec.MembershipRecord
+}
+
+func newBook() *book {
+	return &book{groups: map[codec.GroupID]*groupBook{}, peers: map[codec.NodeID]codec.Incarnation{}}
+}
+
+func (b *book) group(id codec.GroupID) *groupBook {
+	g := b.groups[id]
+	if g == nil {
+		g = &groupBook{}
+		b.groups[id] = g
+	}
+	return g
+}
+
+// replay takes the next record. Errors wrap [codec.ErrCorrupt]: the record is whole but can't follow those before.
+func (b *book) replay(r *record) error {
+	b.sealed = r.kind == kindSeal
+	switch r.kind {
+	case kindFrame:
+		meta := r.frame.Meta()
+		return b.group(meta.Group).frame(r.frame, meta, r.seq)
+	case kindVote:
+		id, vote, err := readVote(r.payload)
+		if err != nil {
+			return err
+		}
+		b.group(id).vote = vote
+	case kindTruncate:
+		id, to := readIndex(r.payload)
+		return b.group(id).truncate(id, to)
+	case kindCommit:
+		id, commit := readIndex(r.payload)
+		b.group(id).commit = commit
+	case kindPeer:
+		id, incarnation := readPeer(r.payload)
+		b.peers[id] = incarnation
+	case kindOpen, kindSeal:
+	default:
+		panic(fmt.Sprintf("BUG: replay of a record of kind %v", r.kind))
+	}
+	return nil
+}
+
+func (g *groupBook) frame(f codec.Frame, meta codec.FrameMeta, seq uint64) error {
+	if err := g.index.appendRef(meta, seq); err != nil {
+		return err
+	}
+	if meta.Kind != codec.EntryMembership {
+		return nil
+	}
+	entries, err := f.AppendEntries(nil)
+	if err != nil {
+		return err
+	}
+	m, n, err := codec.ReadMembership(entries[0].Data)
+	if err != nil {
+		return fmt.Errorf("membership at %v: %w", entries[0].ID, err)
+	}
+	if n != len(entries[0].Data) {
+		return fmt.Errorf("membership at %v: %d bytes after it: %w", entries[0].ID, len(entries[0].Data)-n, codec.ErrCorrupt)
+	}
+	g.memberships = append(g.memberships, codec.MembershipRecord{ID: entries[0].ID, Membership: m})
+	return nil
+}
+
+func (g *groupBook) truncate(id codec.GroupID, to codec.Index) error {
+	if last := g.index.last(); to > last {
+		return fmt.Errorf("truncation of group %d above index %d, its log ends at %d: %w", id, to, last, codec.ErrCorrupt)
+	}
+	for n := len(g.memberships); n > 0 && g.memberships[n-1].ID.Index > to; n-- {
+		g.memberships = g.memberships[:n-1]
+	}
+	return g.index.truncate(to)
+}
+
+// state returns what a group is told when it is opened.
+func (g *groupBook) state(clean bool) codec.LogState {
+	s := codec.LogState{Vote: g.vote, Commit: g.commit, Memberships: g.memberships, CleanClose: clean}
+	if len(g.index.refs) > 0 {
+		s.Frames = make([]codec.FrameMeta, len(g.index.refs))
+	}
+	for i := range g.index.refs {
+		s.Frames[i] = g.index.refs[i].meta
+	}
+	return s
+}
+
+func (b *book) peersCopy() map[codec.NodeID]codec.Incarnation { return maps.Clone(b.peers) }

@@ -1,0 +1,72 @@
+package wal
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// Defaults of [Config].
+const (
+	SegmentBytesDefault   = 20 << 20
+	RecentBytesMaxDefault = 64 << 20
+)
+
+// Bounds of [Config].
+const (
+	SegmentBytesMin = 4 << 10
+	SegmentBytesMax = 1 << 30
+)
+
+// Config holds the settings of one log. It is copied and validated once by [Open]; the zero value of a field with a
+// default means that default.
+type Config struct {
+	// Dir is the directory of the log, made with its parents where missing. Required. It belongs to one node, and to
+	// one process at a time.
+	Dir string
+	// ClusterID is the cluster's name, 1 to [codec.ClusterIDBytesMax] bytes. Required. It is written into a new
+	// directory, and a directory of another cluster is refused.
+	ClusterID string
+	// Node is this node's id, not 0. Required. A directory of another node is refused.
+	Node codec.NodeID
+	// SegmentBytes is the size at which a file of the log is full, in bytes; a file ends with the record that reaches it.
+	// Default 20 MiB: tidwall/wal keeps the newest file in memory twice while it grows, and reads it whole at open, so
+	// larger ones cost memory and smaller ones a sync of the directory more often. Want 4 KiB to 1 GiB.
+	SegmentBytes int
+	// RecentBytesMax bounds the newest frames kept in memory for each group, in bytes; frames that are not durable yet
+	// are kept beyond it. Default 64 MiB: several seconds of a busy group, so that a follower that keeps up never makes
+	// the log read its files. Want 0 or more.
+	RecentBytesMax int
+	// Logger is told about repairs and about the error that poisons the log. Default: nobody.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = SegmentBytesDefault
+	}
+	if c.RecentBytesMax == 0 {
+		c.RecentBytesMax = RecentBytesMaxDefault
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Dir == "":
+		return fmt.Errorf("wal: Dir is empty, want a directory")
+	case c.ClusterID == "" || len(c.ClusterID) > codec.ClusterIDBytesMax:
+		return fmt.Errorf("wal: ClusterID %q has %d bytes, want 1 to %d", c.ClusterID, len(c.ClusterID), codec.ClusterIDBytesMax)
+	case c.Node == 0:
+		return fmt.Errorf("wal: Node is 0, want a node id above 0")
+	case c.SegmentBytes < SegmentBytesMin || c.SegmentBytes > SegmentBytesMax:
+		return fmt.Errorf("wal: SegmentBytes is %d, want %d to %d", c.SegmentBytes, SegmentBytesMin, SegmentBytesMax)
+	case c.RecentBytesMax < 0:
+		return fmt.Errorf("wal: RecentBytesMax is %d, want 0 (the default) or more", c.RecentBytesMax)
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package wal
+
+import (
+	"fmt"
+	"sort"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// frameRef says where a frame of a group stands: the entries it contributes, and the sequence of its record. Where a
+// truncation fell inside the frame, meta.Count is smaller than what the record holds.
+type frameRef struct {
+	meta codec.FrameMeta
+	seq  uint64
+	cut  bool // it was cut while not in memory: meta.Size is still that of the whole
+}
+
+// index is a group's log without the bytes, and the newest of the bytes.
+//
+// Owner: the group's loop, once the group is open; before that whoever replays.
+//
+// Invariant: refs stand without gaps, ascending from index 1, and so do their sequences. recent[recentHead:] are the
+// frames of the newest refs, one for one.
+type index struct {
+	refs        []frameRef
+	recent      []codec.Frame
+	recentHead  int
+	recentBytes int
+}
+
+// last returns the index of the last entry, 0 for none.
+func (x *index) last() codec.Index {
+	if len(x.refs) == 0 {
+		return 0
+	}
+	return x.refs[len(x.refs)-1].meta.Last()
+}
+
+// find returns the position of the frame that holds an entry, or -1.
+func (x *index) find(i codec.Index) int {
+	if i == 0 || i > x.last() {
+		return -1
+	}
+	return sort.Search(len(x.refs), func(n int) bool { return x.refs[n].meta.Last() >= i })
+}
+
+// cached returns the frame at a position of refs, if it is in memory.
+func (x *index) cached(position int) (codec.Frame, bool) {
+	n := position - (len(x.refs) - (len(x.recent) - x.recentHead))
+	if n < 0 {
+		return codec.Frame{}, false
+	}
+	f := x.recent[x.recentHead+n]
+	return f, !f.IsZero()
+}
+
+// appendRef adds a frame that is not in memory.
+func (x *index) appendRef(meta codec.FrameMeta, seq uint64) error {
+	if want := x.last() + 1; meta.First != want {
+		return fmt.Errorf("frame of group %d starts at index %d, want %d: %w", meta.Group, meta.First, want, codec.ErrCorrupt)
+	}
+	x.refs = append(x.refs, frameRef{meta: meta, seq: seq})
+	return nil
+}
+
+// append adds a frame and keeps it in memory.
+func (x *index) append(f codec.Frame, meta codec.FrameMeta, seq uint64) {
+	if x.recentHead > 64 && x.recentHead > len(x.recent)/2 {
+		n := copy(x.recent, x.recent[x.recentHead:])
+		clear(x.recent[n:])
+		x.recent, x.recentHead = x.recent[:n], 0
+	}
+	x.refs = append(x.refs, frameRef{meta: meta, seq: seq})
+	x.recent = append(x.recent, f)
+	x.recentBytes += len(f.Bytes())
+}
+
+// evict forgets the oldest frames in memory while there are more than max bytes of them, sparing those above durable.
+func (x *index) evict(durable uint64, max int) {
+	for x.recentBytes > max && x.recentHead < len(x.recent) {
+		oldest := len(x.refs) - (len(x.recent) - x.recentHead)
+		if x.refs[oldest].seq > durable {
+			return
+		}
+		x.recentBytes -= len(x.recent[x.recentHead].Bytes())
+		x.recent[x.recentHead] = codec.Frame{}
+		x.recentHead++
+	}
+}
+
+// truncate removes every entry above an index. A frame it falls inside of is cut. Errors wrap [codec.ErrCorrupt]: the
+// cut frame is in memory and its body does not decompress; it is then no longer in memory.
+func (x *index) truncate(to codec.Index) error {
+	for len(x.refs) > 0 && x.refs[len(x.refs)-1].meta.First > to {
+		x.refs = x.refs[:len(x.refs)-1]
+		if n := len(x.recent); n > x.recentHead {
+			x.recentBytes -= len(x.recent[n-1].Bytes())
+			x.recent[n-1] = codec.Frame{}
+			x.recent = x.recent[:n-1]
+		}
+	}
+	if x.last() <= to {
+		return nil
+	}
+	tail := &x.refs[len(x.refs)-1]
+	f, ok := x.cached(len(x.refs) - 1)
+	tail.meta.Count = uint32(to-tail.meta.First) + 1
+	if !ok {
+		tail.cut = true
+		return nil
+	}
+	x.recentBytes -= len(f.Bytes())
+	f, err := codec.CutFrame(f, tail.meta.First, to)
+	if err == nil {
+		tail.meta = f.Meta()
+	}
+	x.recent[len(x.recent)-1] = f
+	x.recentBytes += len(f.Bytes())
+	return err
+}
+
+// part returns what ref contributes of a stored frame, after checking that it is the frame ref means.
+func (ref *frameRef) part(f codec.Frame) (codec.Frame, error) {
+	m := f.Meta()
+	if m.Group != ref.meta.Group || m.Leader != ref.meta.Leader || m.First != ref.meta.First ||
+		m.Kind != ref.meta.Kind || m.Count < ref.meta.Count {
+		return codec.Frame{}, fmt.Errorf("record %d holds %d entries up to %v of group %d, want %d up to %v of group %d: %w",
+			ref.seq, m.Count, m.LastID(), m.Group, ref.meta.Count, ref.meta.LastID(), ref.meta.Group, codec.ErrCorrupt)
+	}
+	if m.Count == ref.meta.Count {
+		return f, nil
+	}
+	return codec.CutFrame(f, m.First, ref.meta.Last())
+}

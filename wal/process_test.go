@@ -1,0 +1,3 @@
+package wal
+
+func helperMain(args []string) int { return 2 }

@@ -1,0 +1,246 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// recordVersion is the version byte of the envelope. 0 is never a version, so that zeros are never a record.
+const recordVersion = 1
+
+// headerSize is the size in bytes of the envelope around each payload.
+const headerSize = 36
+
+// recordDataMax bounds a record without its length prefix.
+const recordDataMax = headerSize + codec.FrameHeaderSize + codec.FrameBodyMax
+
+// kind says what a record is.
+type kind uint8
+
+// The kinds. A kind that this build does not know is refused, never skipped.
+const (
+	kindOpen     kind = 1 // the log was opened: a seal before it no longer counts
+	kindFrame    kind = 2 // a frame follows the group's log
+	kindVote     kind = 3
+	kindTruncate kind = 4 // every entry of the group above an index goes
+	kindCommit   kind = 5
+	kindPeer     kind = 6 // incarnation of a peer
+	kindSeal     kind = 7 // clean close: everything submitted is durable
+
+	kindEnd kind = 8
+)
+
+// String returns the kind's name.
+func (k kind) String() string {
+	names := [...]string{"", "open", "frame", "vote", "truncate", "commit", "peer", "seal"}
+	if k == 0 || k >= kindEnd {
+		return fmt.Sprintf("kind(%d)", uint8(k))
+	}
+	return names[k]
+}
+
+// payloadSizes are the exact sizes of payloads; a frame's is in the frame.
+var payloadSizes = [kindEnd]int{kindOpen: 0, kindVote: 25, kindTruncate: 16, kindCommit: 16, kindPeer: 24, kindSeal: 0}
+
+// header is the envelope of a record. In a file a record is its length (uvarint, as tidwall/wal writes it), the
+// header, the payload. Layout of the header, little endian:
+//
+//	 0  1  version
+//	 1  1  kind
+//	 2  2  reserved, zero
+//	 4  4  bytes of the payload
+//	 8  4  log: CRC32C of the identity of the log this record was written to
+//	12  4  CRC of the record before; of the first record, the same as log
+//	16  8  sequence: 1, 2, 3, ... through all segments
+//	24  8  durable: highest sequence that was known durable when this record was written, below its own
+//	32  4  CRC32C of bytes 0..32 and the payload's CRC32C, which for a frame is the one the frame stores
+//
+// The CRCs chain: a record that is whole proves nothing unless it follows the right one.
+type header struct {
+	kind     kind
+	payload  int
+	log      uint32
+	previous uint32
+	seq      uint64
+	durable  uint64
+	crc      uint32
+}
+
+// put writes the header and its CRC into the first bytes of b and keeps the CRC in h.
+func (h *header) put(b []byte, payloadCRC uint32) {
+	le := binary.LittleEndian
+	b[0], b[1], b[2], b[3] = recordVersion, byte(h.kind), 0, 0
+	le.PutUint32(b[4:], uint32(h.payload))
+	le.PutUint32(b[8:], h.log)
+	le.PutUint32(b[12:], h.previous)
+	le.PutUint64(b[16:], h.seq)
+	le.PutUint64(b[24:], h.durable)
+	h.crc = headerCRC(b, payloadCRC)
+	le.PutUint32(b[32:], h.crc)
+}
+
+func headerCRC(b []byte, payloadCRC uint32) uint32 {
+	return codec.UpdateChecksum(codec.Checksum(b[:32]), []byte{
+		byte(payloadCRC), byte(payloadCRC >> 8), byte(payloadCRC >> 16), byte(payloadCRC >> 24)})
+}
+
+func getHeader(b []byte) header {
+	le := binary.LittleEndian
+	return header{
+		kind:     kind(b[1]),
+		payload:  int(le.Uint32(b[4:])),
+		log:      le.Uint32(b[8:]),
+		previous: le.Uint32(b[12:]),
+		seq:      le.Uint64(b[16:]),
+		durable:  le.Uint64(b[24:]),
+		crc:      le.Uint32(b[32:]),
+	}
+}
+
+// frameCRCOffset is where a frame stores its CRC; reading it there needs no valid frame.
+const frameCRCOffset = 48
+
+// authentic reports whether b starts with the header of a record, whole and covered by its own CRC, and returns it.
+// The payload of a frame need not be whole: its header still tells the truth about what was durable.
+func authentic(b []byte) (header, bool) {
+	if len(b) < headerSize || b[2] != 0 || b[3] != 0 {
+		return header{}, false
+	}
+	h := getHeader(b)
+	if h.durable >= h.seq {
+		return header{}, false
+	}
+	var crc uint32
+	if h.kind == kindFrame {
+		if len(b) < headerSize+codec.FrameHeaderSize {
+			return header{}, false
+		}
+		crc = binary.LittleEndian.Uint32(b[headerSize+frameCRCOffset:])
+	} else {
+		if h.payload > maxSmallPayload || len(b) < headerSize+h.payload {
+			return header{}, false
+		}
+		crc = codec.Checksum(b[headerSize : headerSize+h.payload])
+	}
+	return h, headerCRC(b, crc) == h.crc
+}
+
+// maxSmallPayload bounds the payload of records that hold no frame. It leaves room for kinds to come, so that one of
+// them is told apart from damage.
+const maxSmallPayload = 1 << 10
+
+// record is a decoded record. Its payload aliases the bytes it was read from.
+type record struct {
+	header
+	frame   codec.Frame // of kindFrame
+	payload []byte
+	size    int // bytes in the file, the length prefix included
+}
+
+// errForeign says that a record is whole and was written to another log.
+var errForeign = errors.New("record belongs to another log")
+
+// readRecord reads the record that starts b, which extends to the end of the file, and checks it by itself: length,
+// envelope, CRC, payload. Whether it follows the record before is the caller's to check. Errors wrap
+// [codec.ErrVersion] for a whole record of a kind or version this build does not know, errForeign for one of another
+// log, and [codec.ErrCorrupt] for anything else.
+func readRecord(b []byte, log uint32) (record, error) {
+	length, n := binary.Uvarint(b)
+	switch {
+	case n <= 0:
+		return record{}, fmt.Errorf("no record length in %d bytes: %w", len(b), codec.ErrCorrupt)
+	case length < headerSize || length > recordDataMax:
+		return record{}, fmt.Errorf("record of %d bytes, want %d to %d: %w", length, headerSize, recordDataMax, codec.ErrCorrupt)
+	case n != uvarintSize(length):
+		return record{}, fmt.Errorf("record length %d in %d bytes, want %d: %w", length, n, uvarintSize(length), codec.ErrCorrupt)
+	case length > uint64(len(b)-n):
+		return record{}, fmt.Errorf("record of %d bytes, %d are there: %w", length, len(b)-n, codec.ErrCorrupt)
+	}
+	data := b[n : n+int(length) : n+int(length)]
+	h, ok := authentic(data)
+	switch {
+	case !ok || h.payload != len(data)-headerSize:
+		return record{}, fmt.Errorf("record fails its checksum: %w", codec.ErrCorrupt)
+	case h.log != log:
+		return record{}, fmt.Errorf("record %d of log %08x, want log %08x: %w: %w", h.seq, h.log, log, errForeign, codec.ErrCorrupt)
+	case data[0] != recordVersion:
+		return record{}, fmt.Errorf("record %d has version %d, want %d: %w", h.seq, data[0], recordVersion, codec.ErrVersion)
+	case h.kind == 0 || h.kind >= kindEnd:
+		return record{}, fmt.Errorf("record %d is of unknown kind %d: %w", h.seq, uint8(h.kind), codec.ErrVersion)
+	}
+	r := record{header: h, payload: data[headerSize:], size: n + int(length)}
+	if h.kind != kindFrame {
+		if len(r.payload) != payloadSizes[h.kind] {
+			return record{}, fmt.Errorf("%v record %d has %d bytes, want %d: %w", h.kind, h.seq, len(r.payload),
+				payloadSizes[h.kind], codec.ErrCorrupt)
+		}
+		return r, nil
+	}
+	f, size, err := codec.ReadFrame(r.payload)
+	if err != nil && !errors.Is(err, codec.ErrCorrupt) {
+		err = fmt.Errorf("%v: %w", err, codec.ErrCorrupt) // the envelope is of this build, so must the frame be
+	}
+	if err == nil && size != len(r.payload) {
+		err = fmt.Errorf("frame of %d bytes in a record of %d: %w", size, len(r.payload), codec.ErrCorrupt)
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("frame record %d: %w", h.seq, err)
+	}
+	r.frame = f
+	return r, nil
+}
+
+func uvarintSize(v uint64) int {
+	n := 1
+	for ; v >= 0x80; v >>= 7 {
+		n++
+	}
+	return n
+}
+
+// The payloads that are not frames, little endian: vote is group, term, node, committed (1 byte); truncate and commit
+// are group, index; peer is node, incarnation.
+
+func appendVote(dst []byte, g codec.GroupID, v codec.Vote) []byte {
+	le := binary.LittleEndian
+	dst = le.AppendUint64(dst, uint64(g))
+	dst = le.AppendUint64(dst, uint64(v.Leader.Term))
+	dst = le.AppendUint64(dst, uint64(v.Leader.Node))
+	if v.Committed {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
+}
+
+func readVote(b []byte) (codec.GroupID, codec.Vote, error) {
+	le := binary.LittleEndian
+	v := codec.Vote{
+		Leader:    codec.LeaderID{Term: codec.Term(le.Uint64(b[8:])), Node: codec.NodeID(le.Uint64(b[16:]))},
+		Committed: b[24] == 1,
+	}
+	if b[24] > 1 {
+		return 0, v, fmt.Errorf("vote flag %d, want 0 or 1: %w", b[24], codec.ErrCorrupt)
+	}
+	return codec.GroupID(le.Uint64(b)), v, nil
+}
+
+func appendIndex(dst []byte, g codec.GroupID, i codec.Index) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(g))
+	return binary.LittleEndian.AppendUint64(dst, uint64(i))
+}
+
+func readIndex(b []byte) (codec.GroupID, codec.Index) {
+	return codec.GroupID(binary.LittleEndian.Uint64(b)), codec.Index(binary.LittleEndian.Uint64(b[8:]))
+}
+
+func appendPeer(dst []byte, id codec.NodeID, incarnation codec.Incarnation) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(id))
+	return append(dst, incarnation[:]...)
+}
+
+func readPeer(b []byte) (codec.NodeID, codec.Incarnation) {
+	return codec.NodeID(binary.LittleEndian.Uint64(b)), codec.Incarnation(b[8:24])
+}
