@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -11,7 +12,7 @@ func BenchmarkPropose(b *testing.B) {
 	for _, o := range []clusterOptions{{memory: true}, {tcp: true}} {
 		for _, clients := range []int{1, 256} {
 			b.Run(fmt.Sprintf("memory=%v/clients=%d", o.memory, clients), func(b *testing.B) {
-				o.nodes = 3
+				o.nodes, o.blind = 3, true
 				c := startCluster(b, o)
 				leader := c.leader()
 				data := make([]byte, 128)
@@ -21,7 +22,7 @@ func BenchmarkPropose(b *testing.B) {
 				for client := range clients {
 					wg.Go(func() {
 						for n := client; n < b.N; n += clients {
-							if _, err := leader.Propose(b.Context(), data); err != nil {
+							if _, err := leader.Propose(context.Background(), data); err != nil {
 								b.Error(err)
 								return
 							}

@@ -25,6 +25,7 @@ type register struct {
 	datas   []string
 	hash    uint32
 	fail    error // returned by the next Apply
+	blind   bool  // keep nothing: for benchmarks
 }
 
 func newRegister() *register { return &register{changed: make(chan struct{})} }
@@ -32,7 +33,7 @@ func newRegister() *register { return &register{changed: make(chan struct{})} }
 func (s *register) Apply(entries []Entry, results []Result) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fail != nil {
+	if s.fail != nil || s.blind {
 		return s.fail
 	}
 	for i, e := range entries {
@@ -72,19 +73,21 @@ type cluster struct {
 	sms   map[codec.NodeID]*register
 	cfgs  map[codec.NodeID]Config
 	net   *netio.Network // nil over TCP
+	blind bool
 }
 
 type clusterOptions struct {
 	nodes  int
 	memory bool // instead of a WAL in a directory
 	tcp    bool // instead of the in-process network
+	blind  bool // with state machines that keep nothing
 	adjust func(*Config)
 }
 
 // startCluster opens the nodes, initializes the first and waits for a leader.
 func startCluster(t testing.TB, o clusterOptions) *cluster {
 	t.Helper()
-	c := &cluster{t: t, nodes: map[codec.NodeID]*Raft{}, sms: map[codec.NodeID]*register{}, cfgs: map[codec.NodeID]Config{}}
+	c := &cluster{t: t, blind: o.blind, nodes: map[codec.NodeID]*Raft{}, sms: map[codec.NodeID]*register{}, cfgs: map[codec.NodeID]Config{}}
 	if !o.tcp {
 		c.net = netio.NewNetwork()
 	}
@@ -144,6 +147,7 @@ func (c *cluster) open(id codec.NodeID) {
 		cfg.Transport = c.net.Transport(id, cfg.ClusterID, cfg.Log.Incarnation())
 	}
 	c.sms[id] = newRegister()
+	c.sms[id].blind = c.blind
 	node, err := Open(cfg, c.sms[id])
 	if err != nil {
 		c.t.Fatal(err)

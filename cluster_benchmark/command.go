@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/cluster_benchmark/result"
+	"github.com/millrace/millrace/cluster_benchmark/setting"
+	"github.com/millrace/millrace/cluster_benchmark/show"
+	"github.com/millrace/millrace/profiles"
+)
+
+// rootCommand returns all commands. They write to the given streams alone.
+func rootCommand(stdout, stderr io.Writer) *cobra.Command {
+	b := build()
+	root := &cobra.Command{
+		Use:     "cluster_benchmark",
+		Short:   "Measure clusters of the Millrace Raft engine, and what the machine allows beside them",
+		Version: fmt.Sprintf("%s, commit %s, %s", b.Version, b.Commit, b.Go),
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q, want list, run or compare", args[0])
+			}
+			return nil
+		},
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(listCommand(stdout), runCommand(stdout, stderr), compareCommand(stdout))
+	return root
+}
+
+func listCommand(stdout io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List profiles, targets, stores and networks, with a line each",
+		Args:  noArguments,
+		RunE:  func(*cobra.Command, []string) error { return list(stdout) },
+	}
+}
+
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s: argument %q, want none", c.Name(), args[0])
+	}
+	return nil
+}
+
+func list(w io.Writer) error {
+	fmt.Fprintln(w, "Profiles (run PROFILE; a path to a YAML file of your own works too):")
+	for _, name := range profiles.Names() {
+		plan, err := loadProfile(name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "  %-16s %s\n", name, plan.About)
+	}
+	for _, part := range []struct {
+		title   string
+		choices []setting.Choice
+	}{
+		{"Targets (--target):", setting.Targets()},
+		{"Stores (--store):", setting.Stores()},
+		{"Networks (--net):", setting.Nets()},
+	} {
+		fmt.Fprintf(w, "\n%s\n", part.title)
+		for _, c := range part.choices {
+			fmt.Fprintf(w, "  %-16s %s\n", c.Name, c.About)
+		}
+	}
+	return nil
+}
+
+// loadProfile returns the plan of a profile by name, or by the path of a file.
+func loadProfile(name string) (setting.Plan, error) {
+	if !strings.ContainsAny(name, `/\`) && filepath.Ext(name) == "" {
+		data, err := profiles.Read(name)
+		if err != nil {
+			return setting.Plan{}, usagef("%v, or a path to a YAML file", err)
+		}
+		return setting.ParseProfile(name+".yaml", name, data)
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return setting.Plan{}, usagef("profile %s: %v, want a YAML file or one of %s", quoted(name), cause(err),
+			strings.Join(profiles.Names(), ", "))
+	}
+	stem := strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
+	plan, err := setting.ParseProfile(name, stem, data)
+	if err != nil {
+		return plan, usagef("%v", err)
+	}
+	return plan, nil
+}
+
+// cause returns an error of the file system without the path, which the caller names itself.
+func cause(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
+func runCommand(stdout, stderr io.Writer) *cobra.Command {
+	var out output
+	var settings []*settingFlag
+	c := &cobra.Command{
+		Use:   "run PROFILE",
+		Short: "Run one profile; flags override what it says",
+		Long: `Run one profile; flags override what it says.
+
+A profile is one of those that "list" shows, or a path to a YAML file. Several values separated by commas
+(--clients 1,64,256) make a sweep. A client is a goroutine blocked in Propose; with --inflight N the same goroutine
+issues N puts and awaits them. Each run ends in a safety check.
+
+Exit code: 0 when all is well; 1 when a safety check failed, a target came out above its ceiling, or the run could not
+be made; 2 for a bad flag, profile or value; 130 when ctrl-C ended it early, after what was measured was written.
+
+Every target runs with GOGC=400, which each result says.`,
+		Example: `  cluster_benchmark run quick
+  cluster_benchmark run minimized --clients 1,256 --target millrace,ceiling-handoff --rounds 3
+  cluster_benchmark run ./my-profile.yaml --json -`,
+		Args: oneProfile,
+		RunE: func(c *cobra.Command, args []string) error {
+			plan, err := loadProfile(args[0])
+			if err != nil {
+				return err
+			}
+			if err := override(&plan, settings); err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt)
+			defer stop()
+			return run(ctx, plan, &out)
+		},
+	}
+	settings = addSettings(c.Flags())
+	out.stdout, out.stderr = stdout, stderr
+	c.Flags().SortFlags = false
+	c.Flags().StringVar(&out.dir, "out", "results", "a directory for results and, while it runs, data; made if missing")
+	c.Flags().StringVar(&out.json, "json", "", "a file to write the results to as well, or - for standard output, where then nothing else goes")
+	c.Flags().StringVar(&out.hgrm, "hgrm", "", "a file for the latency histogram; with several results, one each, named by scenario before the extension")
+	c.Flags().BoolVar(&out.quiet, "quiet", false, "no progress and no table")
+	return c
+}
+
+func oneProfile(c *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return nil
+	}
+	return usagef("%s: %d profiles given, want 1: %s, or a path to a YAML file", c.Name(), len(args), strings.Join(profiles.Names(), ", "))
+}
+
+func compareCommand(stdout io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "compare OLD NEW...",
+		Short: "Print two or more results side by side, with ratios",
+		Long: `Print two or more results side by side: for each scenario that they share the medians over the rounds, and the ratio
+of each to the first. Exit code: 0, or 2 for a file that is no result or when they share no scenario.`,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) < 2 || len(args) > 26 {
+				return usagef("%s: %d result files given, want 2 to 26", c.Name(), len(args))
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return compare(stdout, args) },
+	}
+}
+
+func compare(w io.Writer, files []string) error {
+	var sources []show.Source
+	for _, name := range files {
+		results, err := result.ReadFile(name)
+		if err != nil {
+			var format *result.FormatError
+			if errors.As(err, &format) {
+				return usagef("%v", err)
+			}
+			return usagef("%s: %v, want a file of results", quoted(name), cause(err))
+		}
+		sources = append(sources, show.Source{Name: name, Results: results})
+	}
+	if err := show.Compare(w, sources); err != nil {
+		return usagef("compare: %v", err)
+	}
+	return nil
+}

@@ -1,0 +1,39 @@
+// Command cluster_benchmark measures clusters of this engine: it makes load, measures latency and throughput, shows
+// what the machine would allow without Raft, and proves after each run that nothing acknowledged was lost.
+//
+//	cluster_benchmark list | run PROFILE [flags] | compare OLD NEW...
+//
+//	      setting                 profiles and flags -> a plan -> scenarios
+//	         |
+//	      runner (this package)   for each scenario, round and target:
+//	         |      open target -> warm up -> measure -> drain -> settle -> close -> check -> result
+//	         v
+//	      target     load      safety       result       show
+//	      cluster,   clients   proof        JSON lines,  table,
+//	      ceilings                          .hgrm        progress, compare
+//
+// # Promises
+//
+//   - Exit codes: 0 when all is well; 1 when a safety check failed, a target came out above its ceiling, or a run could
+//     not be made; 2 for a flag, profile, key or value that can't be used, with one line that names it; 130 when
+//     ctrl-C ended the run early, after what was measured has been written.
+//   - What a run measured is written to a new file under --out. With --json - standard output holds JSON lines and
+//     nothing else.
+//   - Targets alternate: a round measures each of them once, and each round begins with the next one.
+//   - Data directories lie beside the results, on the same filesystem, and are removed after each measurement.
+//
+// # Decisions
+//
+//   - GOGC is 400 for every target, set by the program and written into each result: small live heaps under a high rate
+//     of short-lived frames otherwise collect hundreds of times a second, which would measure the collector's
+//     default, not the engine. Ceilings run with the same.
+//   - A ceiling is measured in the same process, round and scenario as what is compared with it. Exceeding
+//     ceiling-handoff, or ceiling-disk with --store wal, marks a result invalid: then the ceiling is built badly.
+//     ceiling-net is one round trip at a time, which an engine that overlaps them may exceed.
+//   - Before each measurement memory is given back to the system and the peak of resident memory begins anew, so that
+//     one measurement does not show in the next one's figures.
+//
+// # Reading order
+//
+// main.go and command.go, the commands; flags.go; runner.go, a run; measure.go, one measurement; output.go; version.go.
+package main

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/millrace/millrace/cluster_benchmark/load"
+	"github.com/millrace/millrace/cluster_benchmark/result"
+	"github.com/millrace/millrace/cluster_benchmark/safety"
+	"github.com/millrace/millrace/cluster_benchmark/setting"
+	"github.com/millrace/millrace/cluster_benchmark/target"
+)
+
+// Bounds of what happens around the measured time.
+const (
+	openTimeout   = 30 * time.Second // until a leader is elected
+	drainTimeout  = 30 * time.Second // until everything outstanding is answered
+	settleTimeout = 30 * time.Second // until every replica has applied everything
+)
+
+// reading is what is read at the start and at the end of the measured time.
+type reading struct {
+	usage    result.Usage
+	counters target.Counters
+}
+
+func read(t target.Target) (reading, error) {
+	usage, err := result.ReadUsage()
+	return reading{usage, t.Counters()}, err
+}
+
+// measure measures one target in one round. The result is nil when the warm-up did not end. Errors: [errInterrupted],
+// with the result; what kept the target from being opened or driven.
+func (r *runner) measure(ctx context.Context, name string, s setting.Scenario, round int) (one *result.Result, err error) {
+	if ctx.Err() != nil {
+		return nil, errInterrupted
+	}
+	r.progress.Say(label(name, s, round) + "  starting")
+	dir, err := os.MkdirTemp(r.out.dir, "data-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	runtime.GC()
+	debug.FreeOSMemory()
+	result.ResetPeak()
+
+	opening, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	t, err := target.Open(opening, name, s, dir)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, errInterrupted
+		}
+		return nil, err
+	}
+	one = r.newResult(name, s, round)
+	warmup, duration := r.plan.Times(name)
+	begun := load.Start(load.Config{
+		Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch, Payload: s.Payload, Warmup: warmup, Duration: duration,
+	}, t)
+	unwatch := r.progress.Watch(label(name, s, round), begun, warmup, duration)
+	readErr := r.observe(ctx, begun, t, one)
+	unwatch()
+	r.progress.Say(label(name, s, round) + "  checking")
+	if err := finish(begun, t, one); err != nil {
+		return nil, errors.Join(readErr, err)
+	}
+	if one.Duration == 0 {
+		one = nil
+	}
+	if ctx.Err() != nil {
+		return one, errors.Join(readErr, errInterrupted)
+	}
+	return one, readErr
+}
+
+func label(name string, s setting.Scenario, round int) string {
+	text := fmt.Sprintf("%s  %d clients", name, s.Clients)
+	if s.Inflight > 1 {
+		text += fmt.Sprintf(" x %d", s.Inflight)
+	}
+	if round > 1 {
+		text += fmt.Sprintf("  round %d", round)
+	}
+	return text
+}
+
+func (r *runner) newResult(name string, s setting.Scenario, round int) *result.Result {
+	one := &result.Result{
+		Schema: result.Schema, Profile: r.plan.Profile, Build: r.build, Machine: r.machine,
+		Started: time.Now(), Round: round,
+		Key: result.Key{
+			Target: name, Nodes: s.Nodes, Groups: 1, Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch,
+			Payload: s.Payload, Store: s.Store, Net: s.Net,
+		},
+		GOGC: gcPercent, GOMAXPROCS: runtime.GOMAXPROCS(0),
+	}
+	if name == setting.Millrace && s.Store == setting.StoreWAL {
+		one.WALBackend = "tidwall"
+	}
+	return one
+}
+
+// observe waits for the measured time to pass and reads what was used in it. When ctx ends it stops the load.
+func (r *runner) observe(ctx context.Context, begun *load.Run, t target.Target, one *result.Result) error {
+	unhook := context.AfterFunc(ctx, begun.Stop)
+	defer unhook()
+	<-begun.Warm()
+	before, err := read(t)
+	if err != nil {
+		begun.Stop()
+		return err
+	}
+	<-begun.Over()
+	after, err := read(t)
+	if err != nil {
+		return err
+	}
+	used, counted := after.usage.Sub(before.usage), after.counters.Sub(before.counters)
+	one.CPU = used.CPU
+	one.AllocPerOp = float64(used.Alloc) // divided once the puts are counted
+	one.WALBytes, one.WALSyncs, one.Frames = counted.WALBytes, counted.WALSyncs, counted.Frames
+	if counted.Frames > 0 {
+		one.EntriesPerFrame = float64(counted.Entries) / float64(counted.Frames)
+	}
+	one.MaxRSS, err = result.Peak()
+	one.Interrupted = ctx.Err() != nil
+	return err
+}
+
+// finish lets everything outstanding be answered and applied, closes the target and checks it.
+func finish(begun *load.Run, t target.Target, one *result.Result) error {
+	draining, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	drained := begun.Drain(draining)
+	var failures []error
+	if drained {
+		settling, cancel := context.WithTimeout(context.Background(), settleTimeout)
+		defer cancel()
+		failures = append(failures, t.Settle(settling))
+	} else {
+		failures = append(failures, fmt.Errorf("puts were not answered within %v after the end", drainTimeout))
+	}
+	failures = append(failures, t.Close())
+	if !drained {
+		closing, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		if !begun.Drain(closing) {
+			return errors.Join(append(failures, errors.New("closing the target did not answer them"))...)
+		}
+	}
+	m := begun.Measurement()
+	one.Duration = m.Duration.Seconds()
+	one.Ops, one.Errors, one.Histogram = m.Ops, m.Errors, m.Latency
+	one.Latency = result.NewLatency(m.Latency)
+	if m.FirstError != nil {
+		one.FirstError = m.FirstError.Error()
+	}
+	if m.Duration > 0 {
+		one.PutPerS = float64(m.Ops) / m.Duration.Seconds()
+	}
+	one.AllocPerOp /= float64(max(1, m.Ops))
+	return judge(one, m.Books, t, errors.Join(failures...))
+}
+
+// judge puts the verdict into the result. A ceiling that failed has none; its failure is returned.
+func judge(one *result.Result, books []*safety.Book, t target.Target, failure error) error {
+	replicas := t.Replicas()
+	if replicas == nil {
+		return failure
+	}
+	v := safety.Check(books, replicas)
+	one.Safety = &result.Safety{
+		Acknowledged: v.Acknowledged, Unknown: v.Unknown, Applied: v.Applied, StateHash: v.Hashes, OK: v.OK, Reasons: v.Reasons,
+	}
+	if failure != nil {
+		one.Safety.OK = false
+		one.Safety.Reasons = append(one.Safety.Reasons, failure.Error())
+	}
+	return nil
+}

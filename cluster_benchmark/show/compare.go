@@ -1,0 +1,146 @@
+package show
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/millrace/millrace/cluster_benchmark/result"
+)
+
+// Source is a result file that was read; it holds at least one result.
+type Source struct {
+	Name    string
+	Results []result.Result
+}
+
+// ErrNothingShared is returned by [Compare] when no scenario is in all sources. The caller shows it to who chose them.
+var ErrNothingShared = errors.New("the results have no scenario in common: compare the same targets, clients, payload and so on")
+
+// figures are the rows of a comparison.
+var figures = []struct {
+	title string
+	of    func(*result.Summary) float64
+	text  func(float64) string
+}{
+	{"put/s", func(s *result.Summary) float64 { return s.PutPerS }, count},
+	{"mean", func(s *result.Summary) float64 { return s.Latency.Mean }, latency},
+	{"p50", func(s *result.Summary) float64 { return s.Latency.P50 }, latency},
+	{"p90", func(s *result.Summary) float64 { return s.Latency.P90 }, latency},
+	{"p99", func(s *result.Summary) float64 { return s.Latency.P99 }, latency},
+	{"p99.9", func(s *result.Summary) float64 { return s.Latency.P999 }, latency},
+	{"p99.99", func(s *result.Summary) float64 { return s.Latency.P9999 }, latency},
+	{"max", func(s *result.Summary) float64 { return s.Latency.Max }, latency},
+	{"entries/frame", func(s *result.Summary) float64 { return s.EntriesPerFrame }, significant},
+	{"syncs/s", func(s *result.Summary) float64 { return s.SyncsPerS }, count},
+	{"cpu cores", func(s *result.Summary) float64 { return s.Cores }, significant},
+}
+
+// Compare prints the scenarios that all sources share, each figure side by side with its ratio to the first source's,
+// and names those that are missing somewhere.
+func Compare(w io.Writer, sources []Source) error {
+	var groups [][]result.Group
+	for i, s := range sources {
+		fmt.Fprintf(w, "%c  %s\n   %s, %s\n", letter(i), s.Name, s.Results[0].Started.Format("2006-01-02 15:04"), describe(&s.Results[0]))
+		groups = append(groups, result.Groups(s.Results))
+	}
+	for i := 1; i < len(sources); i++ {
+		if sources[i].Results[0].Machine != sources[0].Results[0].Machine {
+			fmt.Fprintf(w, "%c was measured on another machine than A.\n", letter(i))
+		}
+	}
+	shared := 0
+	for _, first := range groups[0] {
+		matching := []result.Group{first}
+		for _, other := range groups[1:] {
+			if i := slices.IndexFunc(other, func(g result.Group) bool { return g.Key == first.Key }); i >= 0 {
+				matching = append(matching, other[i])
+			}
+		}
+		if len(matching) == len(sources) {
+			shared++
+			block(w, matching)
+		}
+	}
+	missing(w, groups)
+	if shared == 0 {
+		return ErrNothingShared
+	}
+	return nil
+}
+
+func letter(i int) rune { return rune('A' + i) }
+
+func scenario(k *result.Key) string {
+	words := []string{k.Target}
+	for _, c := range columns() {
+		words = append(words, c.words(c.of(k)))
+	}
+	return strings.Join(words, ", ")
+}
+
+// block prints one scenario.
+func block(w io.Writer, groups []result.Group) {
+	fmt.Fprintf(w, "\n%s\n", scenario(&groups[0].Key))
+	t := newTable(w)
+	header, summaries := table.Row{""}, []result.Summary{}
+	for i := range groups {
+		header = append(header, fmt.Sprintf("%c", letter(i)))
+		summaries = append(summaries, groups[i].Summary())
+	}
+	for i := 1; i < len(groups); i++ {
+		header = append(header, fmt.Sprintf("%c / A", letter(i)))
+	}
+	t.AppendHeader(header)
+	for _, f := range figures {
+		row := table.Row{f.title}
+		base := f.of(&summaries[0])
+		for i := range summaries {
+			row = append(row, f.text(f.of(&summaries[i])))
+		}
+		for i := 1; i < len(summaries); i++ {
+			cell := ""
+			if base > 0 {
+				cell = times(f.of(&summaries[i]) / base)
+			}
+			row = append(row, cell)
+		}
+		t.AppendRow(row)
+	}
+	rounds := table.Row{"rounds"}
+	for i := range groups {
+		rounds = append(rounds, len(groups[i].Rounds))
+	}
+	t.AppendRow(rounds)
+	align(t, len(header))
+	t.Render()
+	for i := range summaries {
+		if !summaries[i].OK {
+			fmt.Fprintf(w, "%c can't be used: a safety check failed, or a figure is invalid.\n", letter(i))
+		}
+	}
+}
+
+// missing names the scenarios that are not in all sources.
+func missing(w io.Writer, sources [][]result.Group) {
+	var told []result.Key
+	for _, groups := range sources {
+		for i := range groups {
+			key := groups[i].Key
+			var in []string
+			for j, others := range sources {
+				if slices.ContainsFunc(others, func(g result.Group) bool { return g.Key == key }) {
+					in = append(in, string(letter(j)))
+				}
+			}
+			if len(in) < len(sources) && !slices.Contains(told, key) {
+				told = append(told, key)
+				fmt.Fprintf(w, "\nOnly in %s: %s\n", strings.Join(in, ", "), scenario(&key))
+			}
+		}
+	}
+}

@@ -1,0 +1,20 @@
+// Package show puts results before people: the live line, the table of a run, and two results side by side.
+//
+//	[Progress]   stderr, while it works, on a terminal only
+//	[Table]      after a run: a row per scenario and target, medians over the rounds, the part of each ceiling
+//	[Compare]    a block per scenario that the results share: figure, old, new, ratio
+//
+// # Promises
+//
+//   - Scripts read JSON; what is printed here may change.
+//   - A column that would say the same in every row is said once, above the table.
+//   - Everything goes to the writer that was given; nothing is written elsewhere.
+//
+// # Decisions
+//
+// Medians are taken of each figure by itself, so that a row need not be one of the rounds.
+//
+// # Reading order
+//
+// format.go, figures as text; table.go; compare.go; progress.go.
+package show

@@ -1,0 +1,146 @@
+package show
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/millrace/millrace/cluster_benchmark/result"
+	"github.com/millrace/millrace/cluster_benchmark/setting"
+)
+
+// Table prints the results of one run, of which there is at least one: a row per scenario and target.
+func Table(w io.Writer, results []result.Result) {
+	groups := result.Groups(results)
+	same, differ := conditions(groups)
+	first := &results[0]
+	fmt.Fprintf(w, "%s: %s\n%s\n\n", first.Profile, strings.Join(same, ", "), describe(first))
+
+	ceilings := measuredCeilings(results)
+	t := newTable(w)
+	header := table.Row{"target"}
+	for _, c := range differ {
+		header = append(header, c.title)
+	}
+	header = append(header, "put/s", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max", "entries/frame", "syncs/s", "cpu cores")
+	for _, c := range ceilings {
+		header = append(header, "of "+strings.TrimPrefix(c, "ceiling-"))
+	}
+	t.AppendHeader(header)
+	for i := range groups {
+		t.AppendRow(tableRow(&groups[i], differ, ceilings))
+	}
+	align(t, len(header))
+	t.Render()
+	fmt.Fprintln(w)
+	notes(w, results)
+}
+
+func tableRow(g *result.Group, differ []column, ceilings []string) table.Row {
+	s := g.Summary()
+	row := table.Row{g.Key.Target}
+	for _, c := range differ {
+		row = append(row, c.of(&g.Key))
+	}
+	l := s.Latency
+	row = append(row, count(s.PutPerS), latency(l.Mean), latency(l.P50), latency(l.P90), latency(l.P99),
+		latency(l.P999), latency(l.P9999), latency(l.Max), significant(s.EntriesPerFrame), count(s.SyncsPerS), significant(s.Cores))
+	for _, c := range ceilings {
+		cell := ""
+		if v, ok := s.Ratios[c]; ok {
+			cell = significant(v)
+		}
+		row = append(row, cell)
+	}
+	return row
+}
+
+// measuredCeilings lists the ceilings that anything is compared with, in the usual order.
+func measuredCeilings(results []result.Result) []string {
+	var list []string
+	for _, c := range setting.Targets() {
+		for i := range results {
+			if _, ok := results[i].Ratios[c.Name]; ok {
+				list = append(list, c.Name)
+				break
+			}
+		}
+	}
+	return list
+}
+
+func newTable(w io.Writer) table.Writer {
+	t := table.NewWriter()
+	t.SetOutputMirror(w)
+	t.SetStyle(table.StyleLight)
+	style := t.Style()
+	style.Format.Header = text.FormatDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Options.SeparateHeader = true
+	return t
+}
+
+// align puts every column but the first to the right.
+func align(t table.Writer, columns int) {
+	configs := make([]table.ColumnConfig, 0, columns)
+	for i := 2; i <= columns; i++ {
+		configs = append(configs, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(configs)
+}
+
+// notes says what must be known beside the figures: the verdict on safety first.
+func notes(w io.Writer, results []result.Result) {
+	rounds, checked, acknowledged := 0, 0, uint64(0)
+	for i := range results {
+		r := &results[i]
+		rounds = max(rounds, r.Round)
+		if r.Safety == nil {
+			continue
+		}
+		checked++
+		acknowledged += r.Safety.Acknowledged
+		if !r.Safety.OK {
+			fmt.Fprintf(w, "SAFETY CHECK FAILED: %s\n", where(r))
+			for _, reason := range r.Safety.Reasons {
+				fmt.Fprintf(w, "    %s\n", reason)
+			}
+		}
+	}
+	for i := range results {
+		r := &results[i]
+		if r.Invalid != "" {
+			fmt.Fprintf(w, "INVALID: %s: %s\n", where(r), r.Invalid)
+		}
+		if r.Errors > 0 {
+			fmt.Fprintf(w, "%s: %d puts failed, the first with: %s\n", where(r), r.Errors, r.FirstError)
+		}
+		if r.Interrupted {
+			fmt.Fprintf(w, "%s: interrupted after %.1f s\n", where(r), r.Duration)
+		}
+	}
+	if rounds > 1 {
+		fmt.Fprintf(w, "Medians over %d rounds.\n", rounds)
+	}
+	if checked > 0 && allSafe(results) {
+		fmt.Fprintf(w, "Safety: %s acknowledged puts, warm-up included, found once on every node, with equal hashes (%d checks).\n",
+			count(float64(acknowledged)), checked)
+	}
+}
+
+func allSafe(results []result.Result) bool {
+	for i := range results {
+		if s := results[i].Safety; s != nil && !s.OK {
+			return false
+		}
+	}
+	return true
+}
+
+func where(r *result.Result) string {
+	return fmt.Sprintf("%s, %d clients, %d in flight, batch %d, %d B, %d nodes, round %d",
+		r.Target, r.Clients, r.Inflight, r.Batch, r.Payload, r.Nodes, r.Round)
+}
