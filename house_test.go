@@ -45,6 +45,7 @@ var goFiles = map[string]string{
 	"netio/listen.go":                     "one hand-shake each, bounded in number and time, awaited by Close",
 	"netio/tcp.go":                        "the accept loop and one dialer per lane and peer, awaited by Close",
 	"pipeline/applier.go":                 "applies committed frames and answers, ended by Close",
+	"wal/log.go":                          "the writer and the reader of cold frames, ended by Close",
 }
 
 // sleepFiles lists the test files that may sleep between two looks at something that gives no event.

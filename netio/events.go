@@ -90,12 +90,17 @@ func (in *inConn) read(c gnet.Conn) gnet.Action {
 	if err != nil || len(chunk) == 0 {
 		return gnet.None
 	}
+	return in.receive(chunk)
+}
+
+// receive delivers what chunk completes, unless a newer connection has taken this one's place.
+func (in *inConn) receive(chunk []byte) gnet.Action {
 	in.slot.mu.Lock()
 	defer in.slot.mu.Unlock()
 	if in.slot.current != in {
 		return in.close()
 	}
-	err = in.parser.feed(chunk, in.t.link.Deliver)
+	err := in.parser.feed(chunk, in.t.link.Deliver)
 	in.t.counters.messagesIn.Add(uint64(in.parser.messages))
 	in.t.counters.bytesIn.Add(uint64(len(chunk)))
 	if hook := in.t.afterTraffic; hook != nil {

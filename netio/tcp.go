@@ -46,6 +46,8 @@ type TCP struct {
 
 	// Hooks of tests: what OnTraffic was given, and what a write was made of, both no longer needed.
 	afterTraffic, afterWrite func([]byte)
+	// And what Start accepts from, so that a test can make accept fail.
+	wrapListener func(net.Listener) net.Listener
 }
 
 // peer is a node to keep connections to.
@@ -103,6 +105,9 @@ func (t *TCP) Start(link codec.Link) error {
 	t.gate.Lock() // a Send may already ask who is to hear of what it can't send
 	t.link = link
 	t.gate.Unlock()
+	if t.wrapListener != nil {
+		listener = t.wrapListener(listener)
+	}
 	t.listener = listener
 	t.client, err = gnet.NewClient(&events{t: t},
 		gnet.WithLogger(gnetLogger{t.cfg.Logger}),

@@ -29,4 +29,6 @@ func ReadUsage() (Usage, error) {
 func seconds(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
 
 // Sub returns what was used since an earlier reading.
-func (u Usage) Sub(before Usage) Usage { return Usage{CPU: u.CPU - before.CPU, Alloc: u.Alloc - before.Alloc} }
+func (u Usage) Sub(before Usage) Usage {
+	return Usage{CPU: u.CPU - before.CPU, Alloc: u.Alloc - before.Alloc}
+}

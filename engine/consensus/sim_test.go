@@ -107,7 +107,9 @@ func (c *testCluster) inject(f simFaults) {
 }
 
 // upTo returns a random duration below d.
-func (c *testCluster) upTo(d time.Duration) time.Duration { return time.Duration(c.rng.Int64N(int64(d))) }
+func (c *testCluster) upTo(d time.Duration) time.Duration {
+	return time.Duration(c.rng.Int64N(int64(d)))
+}
 
 // workload proposes at random times for the given time.
 func (c *testCluster) workload(d time.Duration) {

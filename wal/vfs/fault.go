@@ -69,6 +69,7 @@ type Fault struct {
 type rule struct {
 	op     Op
 	nth    int
+	when   func() bool // instead of nth
 	effect Effect
 	err    error
 }
@@ -80,7 +81,14 @@ func NewFault(fsys FS) *Fault { return &Fault{fs: fsys} }
 func (f *Fault) Inject(op Op, nth int, effect Effect, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.rules = append(f.rules, rule{op, f.counts[op] + nth, effect, err})
+	f.rules = append(f.rules, rule{op: op, nth: f.counts[op] + nth, effect: effect, err: err})
+}
+
+// InjectIf makes each operation of a kind for which a condition holds have an effect. The condition must not call f.
+func (f *Fault) InjectIf(op Op, condition func() bool, effect Effect, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rules = append(f.rules, rule{op: op, when: condition, effect: effect, err: err})
 }
 
 // Before sets a function that is called before each operation, while none runs. It must not call f.
@@ -113,7 +121,7 @@ func (f *Fault) do(op Op, name string, run func() error, instead func(rule) erro
 	}
 	f.counts[op]++
 	for _, r := range f.rules {
-		if r.op != op || r.nth != f.counts[op] {
+		if r.op != op || r.when == nil && r.nth != f.counts[op] || r.when != nil && !r.when() {
 			continue
 		}
 		f.injected++

@@ -1,0 +1,348 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/millrace/millrace/wal/vfs"
+)
+
+// W8: power is cut before each operation of two lives of a log: creation, rolls, close, reopening. Nothing that was
+// acknowledged, or reported at open, is lost; and the log always opens again.
+func TestCrashAtEveryOperation(t *testing.T) {
+	const seeds = 12
+	w := newWorld()
+	cuts, op := 0, 0
+	w.fault.Before(func(o vfs.Op, name string) {
+		op++
+		for seed := range uint64(seeds) {
+			c := vfs.RandomCrash(uint64(op)*seeds + seed)
+			switch seed {
+			case 0:
+				c = vfs.LoseAll()
+			case 1:
+				c = vfs.KeepAll()
+			}
+			cuts++
+			if err := w.survives(w.mem.Crash(c)); err != nil {
+				t.Fatalf("power cut %+v before operation %d, %v %s: %v", c, op, o, name, err)
+			}
+		}
+	})
+	if err := w.script(9); err != nil {
+		t.Fatal(err)
+	}
+	if cuts < 1000 {
+		t.Fatalf("%d power cuts, want 1000", cuts)
+	}
+	t.Logf("%d power cuts at %d operations", cuts, op)
+}
+
+// The same in the second life after a first that was cut or killed at each of its operations: repair itself is cut.
+func TestCrashDuringRepair(t *testing.T) {
+	cuts, repairs := 0, 0
+	for n := 1; ; n++ {
+		w := newWorld()
+		killed, err := w.until(n, func() error { return w.script(4) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !killed {
+			break
+		}
+		for seed := range uint64(4) {
+			second := w.on(w.mem.Crash(vfs.RandomCrash(uint64(n)*4 + seed)))
+			second.fault.Before(func(o vfs.Op, name string) {
+				if o == vfs.OpTruncate {
+					repairs++
+				}
+				for again := range uint64(3) {
+					cuts++
+					c := vfs.RandomCrash(again + seed*7)
+					if err := second.survives(second.mem.Crash(c)); err != nil {
+						t.Fatalf("first life cut at %d (seed %d), then %+v before %v %s: %v", n, seed, c, o, name, err)
+					}
+				}
+			})
+			if err := second.open(); err != nil {
+				t.Fatal(err)
+			}
+			second.groups[0].append(2, 50)
+			second.log.Pump()
+			if err := second.close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if repairs < 20 {
+		t.Fatalf("%d torn tails, want 20", repairs)
+	}
+	t.Logf("%d power cuts, %d torn tails repaired", cuts, repairs)
+}
+
+// sites are the places in the code that ask for a sync, the innermost first.
+func sites() (found []string) {
+	pc := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(2, pc)])
+	for {
+		f, more := frames.Next()
+		name := f.Function[strings.LastIndex(f.Function, "/")+1:]
+		inVFS := strings.HasPrefix(name, "vfs.") && !strings.HasPrefix(name, "vfs.MkdirAll")
+		if !strings.HasSuffix(f.File, "_test.go") && !inVFS {
+			found = append(found, fmt.Sprintf("%s:%d", f.File[strings.LastIndex(f.File, "/")+1:], f.Line))
+		}
+		if !more {
+			return found
+		}
+	}
+}
+
+// syncSites returns every place in the package's code that syncs a file or a directory, tidwall's form aside.
+func syncSites(t *testing.T) map[string]int {
+	t.Helper()
+	sites := map[string]int{}
+	fset := token.NewFileSet()
+	for _, dir := range []string{".", "vfs"} {
+		pkgs, err := parser.ParseDir(fset, dir, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pkg := range pkgs {
+			for name, file := range pkg.Files {
+				if strings.HasSuffix(name, "_test.go") || strings.HasSuffix(name, "tidwall.go") ||
+					dir == "vfs" && !strings.HasSuffix(name, "/vfs.go") {
+					continue
+				}
+				ast.Inspect(file, func(n ast.Node) bool {
+					call, ok := n.(*ast.CallExpr)
+					if !ok {
+						return true
+					}
+					if s, ok := call.Fun.(*ast.SelectorExpr); ok && (s.Sel.Name == "Sync" || s.Sel.Name == "SyncDir") {
+						p := fset.Position(s.Sel.Pos())
+						sites[fmt.Sprintf("%s:%d", p.Filename[strings.LastIndex(p.Filename, "/")+1:], p.Line)] = 0
+					}
+					return true
+				})
+			}
+		}
+	}
+	return sites
+}
+
+// Every sync is needed: with any one call silently ignored there is a power cut that loses something promised. Places
+// that call more than one sync (two directories in a loop) must be needed for each.
+func TestEverySyncIsNeeded(t *testing.T) {
+	noticed := map[string]int{} // by site and the kind of name that is synced
+	ignored := map[string]int{}
+	reachedSites := map[string]int{}
+	label := func(name string) string {
+		name = strings.TrimSuffix(name, tempSuffix)
+		switch {
+		case strings.HasSuffix(name, brokenSuffix):
+			return "broken"
+		case strings.Contains(name, "/wal/"):
+			return "segment"
+		case strings.HasSuffix(name, "disk/deep/node"):
+			return "dir"
+		}
+		return name[strings.LastIndex(name, "/")+1:]
+	}
+	// life runs with the n-th sync ignored and cuts the power before each later operation and at the end.
+	life := func(w *world, n int, run func() error) (reached bool) {
+		count, where := 0, ""
+		check := func() {
+			for seed := range uint64(5) {
+				c := vfs.RandomCrash(seed + uint64(count))
+				if seed == 0 {
+					c = vfs.LoseAll()
+				}
+				if w.survives(w.mem.Crash(c)) != nil {
+					noticed[where]++
+					return
+				}
+			}
+		}
+		w.fault.Before(func(o vfs.Op, name string) {
+			if where != "" && noticed[where] == 0 {
+				check()
+			}
+			if o != vfs.OpSync && o != vfs.OpSyncDir {
+				return
+			}
+			if count++; count == n {
+				found := sites()
+				for _, at := range found {
+					reachedSites[at]++
+				}
+				where = found[0] + " " + label(name)
+				ignored[where]++
+			}
+		})
+		for _, op := range []vfs.Op{vfs.OpSync, vfs.OpSyncDir} {
+			w.fault.InjectIf(op, func() bool { return count == n }, vfs.Ignore, nil)
+		}
+		err := run()
+		w.fault.Before(nil)
+		if where != "" && err == nil && noticed[where] == 0 {
+			check()
+		}
+		return where != ""
+	}
+	for n := 1; ; n++ {
+		w := newWorld()
+		if !life(w, n, func() error { return w.script(5) }) {
+			break
+		}
+	}
+	// Second lives, after a first that was killed (every byte can still be read) or lost power before each operation.
+	second := func(w *world) func() error {
+		return func() error {
+			if err := w.open(); err != nil {
+				return err
+			}
+			w.groups[0].append(1, 20)
+			w.log.Pump()
+			return nil
+		}
+	}
+	for n := 1; ; n++ {
+		w := newWorld()
+		killed, err := w.until(n, func() error { return w.script(4) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !killed {
+			break
+		}
+		for sync := 1; sync < 12; sync++ {
+			w := newWorld()
+			if _, err := w.until(n, func() error { return w.script(4) }); err != nil {
+				t.Fatal(err)
+			}
+			again := w.on(w.mem)
+			if !life(again, sync, second(again)) {
+				break
+			}
+			for seed := range uint64(4) {
+				torn := w.on(w.mem.Crash(vfs.RandomCrash(uint64(n)*4 + seed)))
+				life(torn, sync, second(torn))
+			}
+		}
+	}
+	inCode := syncSites(t)
+	for _, where := range slices.Sorted(maps.Keys(ignored)) {
+		t.Logf("%-40s ignored %4d times, noticed %d", where, ignored[where], noticed[where])
+		if noticed[where] == 0 {
+			t.Errorf("%s: the sync was ignored %d times and nothing was lost: it is not needed, or the checker is blind", where, ignored[where])
+		}
+		at, _, _ := strings.Cut(where, " ")
+		if _, ok := inCode[at]; !ok {
+			t.Errorf("%s is not a sync that the code shows", at)
+		}
+	}
+	for at := range inCode {
+		if reachedSites[at] == 0 {
+			t.Errorf("%s: sync was never reached", at)
+		}
+	}
+}
+
+// W5, T5: a sync fails once; some systems then count the bytes as written though they never were. Nothing is
+// acknowledged; a restart finds them readable, and brings them to the disk before it reports them.
+func TestFailedSyncIsNeverTrusted(t *testing.T) {
+	injected := 0
+	for n := 1; ; n++ {
+		for _, effect := range []vfs.Effect{vfs.Fail, vfs.Drop} {
+			w := newWorld()
+			w.fault.Inject(vfs.OpSync, n, effect, syscall.EIO)
+			err := w.script(4)
+			if w.fault.Injected() == 0 {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if injected == 0 {
+					t.Fatal("nothing was injected")
+				}
+				return
+			}
+			injected++
+			if !errors.Is(err, syscall.EIO) {
+				t.Fatalf("sync %d failed: %v, want EIO", n, err)
+			}
+			w.mem.Kill()
+			if err := w.open(); err != nil {
+				t.Fatalf("sync %d failed (%v), restart: %v", n, effect, err)
+			}
+			if err := w.survives(w.mem.Crash(vfs.LoseAll())); err != nil {
+				t.Fatalf("sync %d failed (%v), restart, power cut: %v", n, effect, err)
+			}
+		}
+	}
+}
+
+// W6, W7, T6, T7: each operation of each kind fails, falls short, or finds no file handle. The log is poisoned, every
+// group is told once, and a restart finds what was acknowledged and nothing wrong.
+func TestFaultAtEveryOperation(t *testing.T) {
+	for op := range vfs.OpEnd {
+		injected := 0
+		for n := 1; ; n++ {
+			reached := false
+			for _, f := range []struct {
+				effect vfs.Effect
+				err    error
+			}{{vfs.Fail, syscall.ENOSPC}, {vfs.Short, syscall.ENOSPC}, {vfs.Fail, syscall.EMFILE}, {vfs.Fail, syscall.EACCES}} {
+				w := newWorld()
+				w.fault.Inject(op, n, f.effect, f.err)
+				err := w.script(5)
+				if w.fault.Injected() == 0 {
+					continue
+				}
+				reached = true
+				injected++
+				faultHandled(t, w, fmt.Sprintf("%v %d: %v", op, n, f.err), err, f.err)
+			}
+			if !reached {
+				break
+			}
+		}
+		t.Logf("%v: %d faults", op, injected)
+		if injected == 0 {
+			t.Errorf("%v: nothing was injected", op)
+		}
+	}
+}
+
+func faultHandled(t *testing.T, w *world, what string, err, cause error) {
+	t.Helper()
+	tolerated := err == nil // a parent that may not be read is not ours
+	if !tolerated && !errors.Is(err, cause) {
+		t.Fatalf("%s: %v", what, err)
+	}
+	if errors.Is(err, ErrPoisoned) && w.log != nil && w.log.queue.poisoned.Load() {
+		for id, p := range w.groups {
+			if p.told != 1 || !errors.Is(p.err, cause) || !errors.Is(p.err, ErrPoisoned) {
+				t.Fatalf("%s: group %d was told %d times, %v", what, id, p.told, p.err)
+			}
+		}
+	}
+	w.mem.Kill()
+	if err := w.survives(w.mem.Crash(vfs.LoseAll())); err != nil {
+		t.Fatalf("%s, power cut: %v", what, err)
+	}
+	if err := w.open(); err != nil {
+		t.Fatalf("%s, restart: %v", what, err)
+	}
+	if err := w.survives(w.mem.Crash(vfs.LoseAll())); err != nil {
+		t.Fatalf("%s, restart, power cut: %v", what, err)
+	}
+}

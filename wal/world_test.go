@@ -1,0 +1,356 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/wal/vfs"
+)
+
+// world is a log on a disk in memory, run by hand, with everything that was promised about it: what a power cut must
+// leave. It is deterministic: the same script does the same operations.
+type world struct {
+	mem    *vfs.Mem
+	fault  *vfs.Fault
+	cfg    Config
+	log    *Log
+	groups map[codec.GroupID]*promises
+	peers  map[codec.NodeID]codec.Incarnation
+	kept   image // what repairs kept aside, once Open has returned
+	phase  phase
+	seed   uint64
+}
+
+// phase says what a log found on the disk may say of its close.
+type phase uint8
+
+const (
+	between phase = iota // opening or closing: either
+	opened               // writes may have been accepted: not clean
+	closed               // Close has returned: clean
+)
+
+func (p phase) check(clean bool) error {
+	if clean && p == opened {
+		return errors.New("clean, though the log was in use")
+	}
+	if !clean && p == closed {
+		return errors.New("not clean, though Close had returned")
+	}
+	return nil
+}
+
+// promises is the history of one group, a state for each record, and how much of it was acknowledged.
+type promises struct {
+	id     codec.GroupID
+	group  *Group
+	states []groupState
+	at     map[uint64]int // state reached by a write
+	acked  int
+	seq    uint64
+	term   codec.Term
+	err    error
+	told   int
+}
+
+type groupState struct {
+	vote    codec.Vote
+	entries []codec.Entry
+}
+
+func (s *groupState) equal(o *groupState) bool {
+	return s.vote == o.vote && sameEntries(s.entries, o.entries)
+}
+
+func newWorld() *world {
+	w := &world{
+		mem: vfs.NewMem(), groups: map[codec.GroupID]*promises{}, peers: map[codec.NodeID]codec.Incarnation{},
+		cfg: Config{Dir: "disk/deep/node", ClusterID: "world", Node: 3, SegmentBytes: SegmentBytesMin, RecentBytesMax: 1 << 10},
+	}
+	w.fault = vfs.NewFault(w.mem)
+	for id := range codec.GroupID(2) {
+		w.groups[id] = &promises{id: id, states: []groupState{{}}, at: map[uint64]int{}}
+	}
+	return w
+}
+
+// on returns a copy of the world whose disk is another one: the promises stay.
+func (w *world) on(mem *vfs.Mem) *world {
+	c := *w
+	c.mem, c.fault, c.log = mem, vfs.NewFault(mem), nil
+	c.groups = map[codec.GroupID]*promises{}
+	for id, p := range w.groups {
+		q := *p
+		q.states, q.at, q.err, q.told = slices.Clone(p.states), map[uint64]int{}, nil, 0
+		c.groups[id] = &q
+	}
+	return &c
+}
+
+func (w *world) openLog(fsys vfs.FS) (*Log, error) {
+	w.seed++
+	return OpenSimulation(w.cfg, Simulation{FS: fsys, Random: rand.NewChaCha8([32]byte{byte(w.seed)}), Manual: true})
+}
+
+// open opens the log and adopts what it reports: from then on that is promised too.
+func (w *world) open() error {
+	before := w.phase
+	w.phase = between
+	l, err := w.openLog(w.fault)
+	if err != nil {
+		return err
+	}
+	w.log, w.phase = l, opened
+	for _, id := range []codec.GroupID{0, 1} {
+		p := w.groups[id]
+		p.told, p.err = 0, nil
+		g, state, err := l.Group(id, p.flushed)
+		if err != nil {
+			return err
+		}
+		p.group, p.seq, p.at = g, 0, map[uint64]int{}
+		if err := before.check(state.CleanClose); err != nil {
+			return err
+		}
+		now, err := readState(l, g, &state)
+		if err != nil {
+			return err
+		}
+		at := p.find(now)
+		if at < 0 {
+			return fmt.Errorf("group %d: holds vote %v and %d entries, none of the %d states from %d on", id, now.vote, len(now.entries), len(p.states), p.acked)
+		}
+		p.states, p.acked = p.states[:at+1], at
+	}
+	for id, incarnation := range w.peers {
+		if l.Peers()[id] != incarnation {
+			return fmt.Errorf("peer %d is forgotten", id)
+		}
+	}
+	w.kept = w.broken()
+	return nil
+}
+
+func (w *world) broken() image {
+	p := place{fs: w.mem, cfg: w.cfg}
+	out := image{}
+	names, err := w.mem.ReadDir(p.folder())
+	if err != nil {
+		return out
+	}
+	for _, n := range names {
+		if strings.HasSuffix(n, brokenSuffix) {
+			out[n], _ = vfs.ReadFile(w.mem, filepath.Join(p.folder(), n), nil)
+		}
+	}
+	return out
+}
+
+// readState reads all that a group holds, by the log's own reader.
+func readState(l *Log, g *Group, s *codec.LogState) (*groupState, error) {
+	now := &groupState{vote: s.Vote}
+	for _, m := range s.Frames {
+		var f codec.Frame
+		var err error
+		g.ReadFrame(m.First, func(got codec.Frame, e error) { f, err = got, e })
+		l.reader.serve()
+		if err == nil && f.Meta() != m {
+			err = fmt.Errorf("group %d: frame %+v, told %+v", g.id, f.Meta(), m)
+		}
+		if err == nil {
+			now.entries, err = f.AppendEntries(now.entries)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return now, nil
+}
+
+// find returns the newest promised or possible state that equals one, or -1.
+func (p *promises) find(s *groupState) int {
+	for i := len(p.states) - 1; i >= p.acked; i-- {
+		if p.states[i].equal(s) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (p *promises) flushed(seq uint64, err error) {
+	if err != nil {
+		p.err = err
+		p.told++
+		return
+	}
+	p.acked = p.at[seq]
+}
+
+func (p *promises) now() *groupState { return &p.states[len(p.states)-1] }
+
+func (p *promises) push(change func(s *groupState)) {
+	s := groupState{vote: p.now().vote, entries: slices.Clone(p.now().entries)}
+	change(&s)
+	p.states = append(p.states, s)
+}
+
+// submit hands a write to the log and its records, one by one, to the history.
+func (p *promises) submit(w codec.LogWrite) {
+	if p.err != nil || p.group.log.queue.poisoned.Load() {
+		return
+	}
+	if w.HasVote {
+		p.push(func(s *groupState) { s.vote = w.Vote })
+	}
+	if w.HasTruncate {
+		p.push(func(s *groupState) { s.entries = s.entries[:w.Truncate] })
+	}
+	if !w.Frame.IsZero() {
+		p.push(func(s *groupState) { s.entries, _ = w.Frame.AppendEntries(s.entries) })
+	}
+	p.seq++
+	w.Seq = p.seq
+	p.at[w.Seq] = len(p.states) - 1
+	p.group.Submit(&w)
+}
+
+func (p *promises) frame(to codec.Index, n, size int) codec.Frame {
+	leader := codec.LeaderID{Term: p.term, Node: 3}
+	buf := make([]byte, codec.FrameHeaderSize)
+	for i := range n {
+		buf = codec.AppendEntry(buf, payload(p.id, leader, to+codec.Index(i)+1, size))
+	}
+	f, err := codec.SealFrame(buf, codec.FrameMeta{Group: p.id, Leader: leader, First: to + 1, Count: uint32(n), Kind: codec.EntryNormal}, codec.CompressionNone)
+	if err != nil {
+		panic(err)
+	}
+	return f
+}
+
+func (p *promises) last() codec.Index { return codec.Index(len(p.now().entries)) }
+
+func (p *promises) append(n, size int) {
+	p.submit(codec.LogWrite{Frame: p.frame(p.last(), n, size), Commit: p.last()})
+}
+
+// elect votes for a new term, cuts the log back and appends, in one write.
+func (p *promises) elect(back codec.Index) {
+	p.term++
+	to := p.last() - min(back, p.last())
+	p.submit(codec.LogWrite{
+		HasVote: true, Vote: codec.Vote{Leader: codec.LeaderID{Term: p.term, Node: 3}},
+		HasTruncate: back > 0, Truncate: to, Frame: p.frame(to, 2, 40),
+	})
+}
+
+// script is a life of the log: every kind of record, batches of one and of many, several segments, a clean close.
+func (w *world) script(rounds int) error {
+	for range 2 {
+		if err := w.open(); err != nil {
+			return err
+		}
+		a, b := w.groups[0], w.groups[1]
+		a.term++
+		b.term++
+		w.log.RememberPeer(9, codec.Incarnation{9}, func(err error) {
+			if err == nil {
+				w.peers[9] = codec.Incarnation{9}
+			}
+		})
+		w.log.Pump()
+		for i := range rounds {
+			a.append(1+i%3, 300)
+			w.log.Pump()
+			if i%3 == 1 {
+				b.elect(codec.Index(i % 4))
+				b.append(3, 100)
+			}
+			a.append(1, 700)
+			b.append(1, 500)
+			w.log.Pump()
+		}
+		a.append(1, 10)
+		if err := w.close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) close() error {
+	if !w.log.queue.poisoned.Load() {
+		w.phase = between
+	}
+	if err := w.log.Close(); err != nil {
+		return err
+	}
+	w.phase = closed
+	return nil
+}
+
+// survives checks that a disk holds what was promised: by opening it as a restarted process would.
+func (w *world) survives(disk *vfs.Mem) error {
+	c := w.on(disk)
+	l, err := c.openLog(disk)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for id, p := range c.groups {
+		g, state, err := l.Group(id, func(uint64, error) {})
+		if err != nil {
+			return err
+		}
+		if err := w.phase.check(state.CleanClose); err != nil {
+			return err
+		}
+		now, err := readState(l, g, &state)
+		if err != nil {
+			return err
+		}
+		if p.find(now) < 0 {
+			return fmt.Errorf("group %d: vote %v and %d entries; promised %v and %d", id, now.vote, len(now.entries),
+				p.states[p.acked].vote, len(p.states[p.acked].entries))
+		}
+	}
+	for id, incarnation := range c.peers {
+		if l.Peers()[id] != incarnation {
+			return fmt.Errorf("peer %d is forgotten", id)
+		}
+	}
+	for name, b := range c.kept {
+		if got := c.broken()[name]; !bytes.Equal(got, b) {
+			return fmt.Errorf("%s had %d bytes kept aside, now %d", name, len(b), len(got))
+		}
+	}
+	return nil
+}
+
+// errKilled is what a killed process panics with.
+var errKilled = errors.New("killed")
+
+// until runs a life and kills the process before the n-th operation of the file system; it tells whether it got there.
+func (w *world) until(n int, life func() error) (killed bool, err error) {
+	count := 0
+	w.fault.Before(func(vfs.Op, string) {
+		if count++; count == n {
+			panic(errKilled)
+		}
+	})
+	defer func() {
+		if r := recover(); r == errKilled { //nolint:errorlint // the very value
+			killed, err = true, nil
+		} else if r != nil {
+			panic(r)
+		}
+		w.fault.Before(nil)
+		w.mem.Kill()
+	}()
+	return false, life()
+}
