@@ -35,5 +35,5 @@
 //
 // # Reading order
 //
-// main.go and command.go, the commands; flags.go; runner.go, a run; measure.go, one measurement; output.go; version.go.
+// main.go and command.go, the commands; flags.go; runner.go, a run; measure.go, one measurement; output.go; version.go; errors.go.
 package main

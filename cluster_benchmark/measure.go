@@ -13,6 +13,7 @@ import (
 	"github.com/millrace/millrace/cluster_benchmark/result"
 	"github.com/millrace/millrace/cluster_benchmark/safety"
 	"github.com/millrace/millrace/cluster_benchmark/setting"
+	"github.com/millrace/millrace/cluster_benchmark/show"
 	"github.com/millrace/millrace/cluster_benchmark/target"
 )
 
@@ -64,9 +65,8 @@ func (r *runner) measure(ctx context.Context, name string, s setting.Scenario, r
 	begun := load.Start(load.Config{
 		Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch, Payload: s.Payload, Warmup: warmup, Duration: duration,
 	}, t)
-	unwatch := r.progress.Watch(label(name, s, round), begun, warmup, duration)
-	readErr := r.observe(ctx, begun, t, one)
-	unwatch()
+	watch := r.progress.Watch(label(name, s, round), begun, warmup, duration)
+	readErr := observe(ctx, begun, t, watch, one)
 	r.progress.Say(label(name, s, round) + "  checking")
 	if err := finish(begun, t, one); err != nil {
 		return nil, errors.Join(readErr, err)
@@ -108,16 +108,16 @@ func (r *runner) newResult(name string, s setting.Scenario, round int) *result.R
 }
 
 // observe waits for the measured time to pass and reads what was used in it. When ctx ends it stops the load.
-func (r *runner) observe(ctx context.Context, begun *load.Run, t target.Target, one *result.Result) error {
+func observe(ctx context.Context, begun *load.Run, t target.Target, watch *show.Watch, one *result.Result) error {
 	unhook := context.AfterFunc(ctx, begun.Stop)
 	defer unhook()
-	<-begun.Warm()
+	watch.Until(begun.Warm())
 	before, err := read(t)
 	if err != nil {
 		begun.Stop()
 		return err
 	}
-	<-begun.Over()
+	watch.Until(begun.Over())
 	after, err := read(t)
 	if err != nil {
 		return err

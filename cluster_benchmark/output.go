@@ -96,8 +96,8 @@ func (o *output) writeHGRM(r *result.Result) error {
 }
 
 // finish shows the table and says where the files lie.
-func (o *output) finish(results []result.Result) {
-	if o.quiet {
+func (o *output) finish(results []result.Result, failure error) {
+	if o.quiet || len(results) == 0 && !errors.Is(failure, errInterrupted) {
 		return
 	}
 	w := o.stdout
@@ -105,7 +105,7 @@ func (o *output) finish(results []result.Result) {
 		w = o.stderr
 	}
 	if len(results) == 0 {
-		fmt.Fprintln(w, "Nothing was measured.")
+		fmt.Fprintln(w, "Interrupted before anything was measured.")
 		return
 	}
 	show.Table(w, results)

@@ -41,7 +41,7 @@ func run(ctx context.Context, plan setting.Plan, out *output) (err error) {
 		}
 	}
 	r.progress.Clear()
-	out.finish(r.results)
+	out.finish(r.results, err)
 	if err == nil && slices.ContainsFunc(r.results, func(r result.Result) bool { return !r.OK() }) {
 		err = errUnusable
 	}

@@ -162,7 +162,8 @@ func FuzzReadHandshake(f *testing.F) {
 		if len(src) >= handshakeFixedSize {
 			mended := bytes.Clone(src[:min(len(src), HandshakeSizeMax)])
 			copy(mended, handshakeMagic)
-			mended[4], mended[5], mended[9] = ProtocolVersion, 0, byte(len(mended)-handshakeFixedSize)
+			rest := len(mended) - handshakeFixedSize
+			mended[4], mended[5], mended[9], mended[10] = ProtocolVersion, 0, byte(min(rest, 8)), byte(max(rest-8, 0))
 			checkHandshakeDecoder(t, rehandshake(mended))
 		}
 	})

@@ -15,9 +15,9 @@ const ClusterIDBytesMax = 64
 const handshakeMagic = "MLRC"
 
 // HandshakeSizeMax bounds a handshake in bytes; nothing larger is ever buffered for one.
-const HandshakeSizeMax = handshakeFixedSize + ClusterIDBytesMax
+const HandshakeSizeMax = handshakeFixedSize + ClusterIDBytesMax + AddressBytesMax
 
-const handshakeFixedSize = 4 + 2 + 1 + 1 + 1 + 1 + 8 + 8 + 16 + 4
+const handshakeFixedSize = 4 + 2 + 1 + 1 + 1 + 1 + 1 + 8 + 8 + 16 + 4
 
 // Role says what the dialing side is.
 type Role uint8
@@ -82,17 +82,21 @@ type Handshake struct {
 	To          NodeID // node the sender believes it talks to
 	Incarnation Incarnation
 	ClusterID   string // 1 to ClusterIDBytesMax bytes
+	// Address is where the sender listens, at most AddressBytesMax bytes; "" when nobody can reach it. A node that
+	// knows no membership yet answers a candidate there.
+	Address string
 }
 
 // plausible reports whether such a handshake may be sent.
 func (h *Handshake) plausible() bool {
 	return h.Status < handshakeStatusEnd && h.Role == RolePeer && h.Lane > 0 && h.Lane < LaneEnd &&
-		h.From != 0 && h.To != 0 && len(h.ClusterID) > 0 && len(h.ClusterID) <= ClusterIDBytesMax
+		h.From != 0 && h.To != 0 && len(h.ClusterID) > 0 && len(h.ClusterID) <= ClusterIDBytesMax &&
+		len(h.Address) <= AddressBytesMax
 }
 
 // AppendHandshake appends the handshake's bytes: magic "MLRC", protocol version (2), status, role, lane, cluster id
-// length (1 each), from, to (8 each), incarnation (16), cluster id, CRC32C of all before. A handshake that no reader
-// would accept is a bug of the caller.
+// length, address length (1 each), from, to (8 each), incarnation (16), cluster id, address, CRC32C of all before. A
+// handshake that no reader would accept is a bug of the caller.
 func AppendHandshake(dst []byte, h *Handshake) []byte {
 	if !h.plausible() {
 		panic(fmt.Sprintf("BUG: handshake %+v", *h))
@@ -101,11 +105,12 @@ func AppendHandshake(dst []byte, h *Handshake) []byte {
 	le := binary.LittleEndian
 	dst = append(dst, handshakeMagic...)
 	dst = le.AppendUint16(dst, ProtocolVersion)
-	dst = append(dst, byte(h.Status), byte(h.Role), byte(h.Lane), byte(len(h.ClusterID)))
+	dst = append(dst, byte(h.Status), byte(h.Role), byte(h.Lane), byte(len(h.ClusterID)), byte(len(h.Address)))
 	dst = le.AppendUint64(dst, uint64(h.From))
 	dst = le.AppendUint64(dst, uint64(h.To))
 	dst = append(dst, h.Incarnation[:]...)
 	dst = append(dst, h.ClusterID...)
+	dst = append(dst, h.Address...)
 	return le.AppendUint32(dst, Checksum(dst[start:]))
 }
 
@@ -117,7 +122,7 @@ func ReadHandshake(src []byte) (Handshake, int, error) {
 	if string(src[:n]) != handshakeMagic[:n] {
 		return Handshake{}, 0, fmt.Errorf("handshake starts with %q, want %q: %w", src[:n], handshakeMagic, ErrCorrupt)
 	}
-	if len(src) < 10 {
+	if len(src) < 11 {
 		return Handshake{}, 0, ErrShort
 	}
 	le := binary.LittleEndian
@@ -128,7 +133,7 @@ func ReadHandshake(src []byte) (Handshake, int, error) {
 	if idBytes == 0 || idBytes > ClusterIDBytesMax {
 		return Handshake{}, 0, fmt.Errorf("cluster id of %d bytes, want 1 to %d: %w", idBytes, ClusterIDBytesMax, ErrCorrupt)
 	}
-	n = handshakeFixedSize + idBytes
+	n = handshakeFixedSize + idBytes + int(src[10])
 	if len(src) < n {
 		return Handshake{}, 0, ErrShort
 	}
@@ -139,11 +144,12 @@ func ReadHandshake(src []byte) (Handshake, int, error) {
 		Status:    HandshakeStatus(src[6]),
 		Role:      Role(src[7]),
 		Lane:      Lane(src[8]),
-		From:      NodeID(le.Uint64(src[10:])),
-		To:        NodeID(le.Uint64(src[18:])),
-		ClusterID: string(src[42 : 42+idBytes]),
+		From:      NodeID(le.Uint64(src[11:])),
+		To:        NodeID(le.Uint64(src[19:])),
+		ClusterID: string(src[43 : 43+idBytes]),
+		Address:   string(src[43+idBytes : n-4]),
 	}
-	copy(h.Incarnation[:], src[26:42])
+	copy(h.Incarnation[:], src[27:43])
 	if !h.plausible() {
 		return Handshake{}, 0, fmt.Errorf("handshake with status %d, role %d, lane %d from node %d to node %d: %w",
 			h.Status, h.Role, h.Lane, h.From, h.To, ErrCorrupt)

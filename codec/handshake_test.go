@@ -49,8 +49,8 @@ func TestReadHandshakeRefuses(t *testing.T) {
 		{"unknown role", func(b []byte) []byte { b[7] = 2; return rehandshake(b) }, ErrCorrupt},
 		{"lane zero", func(b []byte) []byte { b[8] = 0; return rehandshake(b) }, ErrCorrupt},
 		{"unknown lane", func(b []byte) []byte { b[8] = byte(LaneEnd); return rehandshake(b) }, ErrCorrupt},
-		{"from node 0", func(b []byte) []byte { b[10] = 0; return rehandshake(b) }, ErrCorrupt},
-		{"to node 0", func(b []byte) []byte { b[18] = 0; return rehandshake(b) }, ErrCorrupt},
+		{"from node 0", func(b []byte) []byte { b[11] = 0; return rehandshake(b) }, ErrCorrupt},
+		{"to node 0", func(b []byte) []byte { b[19] = 0; return rehandshake(b) }, ErrCorrupt},
 	} {
 		b := c.change(AppendHandshake(nil, &sampleHandshakes()[0].value))
 		if _, n, err := ReadHandshake(b); !errors.Is(err, c.want) || n != 0 {
@@ -63,6 +63,7 @@ func TestAppendHandshakeBugs(t *testing.T) {
 	for name, edit := range map[string]func(*Handshake){
 		"no cluster id":       func(h *Handshake) { h.ClusterID = "" },
 		"cluster id too long": func(h *Handshake) { h.ClusterID = strings.Repeat("c", ClusterIDBytesMax+1) },
+		"address too long":    func(h *Handshake) { h.Address = strings.Repeat("a", AddressBytesMax+1) },
 		"no sender":           func(h *Handshake) { h.From = 0 },
 		"no lane":             func(h *Handshake) { h.Lane = 0 },
 	} {

@@ -3,6 +3,7 @@ package codec
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -128,8 +129,8 @@ func sampleHandshakes() []named[Handshake] {
 	incarnation := Incarnation{0xf0, 0xf1, 0xf2, 0xf3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 	longest := "a cluster id of the greatest length is sixty-four bytes, as here"
 	return []named[Handshake]{
-		{"hello", Handshake{HandshakeHello, RolePeer, LaneAppend, 1, 2, incarnation, "demo"}},
-		{"accepted", Handshake{HandshakeAccepted, RolePeer, LaneControl, 2, 1, incarnation, "demo"}},
-		{"wrong cluster", Handshake{HandshakeWrongCluster, RolePeer, LaneControl, 2, 1, Incarnation{}, longest}},
+		{"hello", Handshake{HandshakeHello, RolePeer, LaneAppend, 1, 2, incarnation, "demo", "10.0.0.1:7000"}},
+		{"accepted", Handshake{HandshakeAccepted, RolePeer, LaneControl, 2, 1, incarnation, "demo", ""}},
+		{"wrong cluster", Handshake{HandshakeWrongCluster, RolePeer, LaneControl, 2, 1, Incarnation{}, longest, strings.Repeat("a", AddressBytesMax)}},
 	}
 }

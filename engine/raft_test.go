@@ -64,6 +64,7 @@ func TestResultsAreTheStateMachines(t *testing.T) {
 func TestFollowerNamesTheLeader(t *testing.T) {
 	c := startCluster(t, clusterOptions{nodes: 3, memory: true, tcp: true})
 	c.propose("x")
+	c.agree(1) // a node that knows the leader may not know its address before
 	leader := c.leader()
 	for id, n := range c.nodes {
 		if n == leader {
@@ -125,7 +126,8 @@ func TestNodeThatWasAwayCatchesUp(t *testing.T) {
 	c := startCluster(t, clusterOptions{nodes: 3, tcp: true, adjust: func(cfg *Config) {
 		cfg.RecentBytesMax, cfg.SegmentBytes = 1<<10, 16<<10
 	}})
-	total := 0
+	c.propose("first") // until then only one node may know the membership
+	total := 1
 	var cold uint64
 	for range 3 {
 		away := c.leader().NodeID()

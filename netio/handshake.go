@@ -20,7 +20,7 @@ func (t *TCP) dialHandshake(c net.Conn, peer codec.NodeID, id codec.Lane) error 
 	}
 	hello := codec.Handshake{
 		Status: codec.HandshakeHello, Role: codec.RolePeer, Lane: id, From: t.cfg.Node, To: peer,
-		Incarnation: t.cfg.Incarnation, ClusterID: t.cfg.ClusterID,
+		Incarnation: t.cfg.Incarnation, ClusterID: t.cfg.ClusterID, Address: t.Addr(),
 	}
 	if _, err := c.Write(codec.AppendHandshake(nil, &hello)); err != nil {
 		return err
@@ -106,7 +106,7 @@ func (t *TCP) judge(h *codec.Handshake) (codec.HandshakeStatus, Cause, error) {
 func (t *TCP) answer(c net.Conn, h *codec.Handshake, status codec.HandshakeStatus) error {
 	a := codec.Handshake{
 		Status: status, Role: codec.RolePeer, Lane: h.Lane, From: t.cfg.Node, To: h.From,
-		Incarnation: t.cfg.Incarnation, ClusterID: t.cfg.ClusterID,
+		Incarnation: t.cfg.Incarnation, ClusterID: t.cfg.ClusterID, Address: t.Addr(),
 	}
 	_, err := c.Write(codec.AppendHandshake(nil, &a))
 	return err

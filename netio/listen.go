@@ -118,7 +118,21 @@ func (t *TCP) greet(c *net.TCPConn, remote string) (*inConn, codec.HandshakeStat
 		t.leaveSlot(in)
 		return nil, status, HandshakeTimedOut, err
 	}
+	t.learn(hello.From, reachable(hello.Address, remote))
 	return in, status, 0, nil
+}
+
+// reachable returns the address a peer told, with the host its connection came from where it listens on all of its
+// addresses, or "" when it is no address.
+func reachable(address, remote string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = remote
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // guests counts accepted connections against their limits.

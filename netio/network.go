@@ -204,7 +204,8 @@ func (p *Inproc) join(link codec.Link) error {
 	return nil
 }
 
-// SetPeers tells which nodes packets may go to. Addresses do not matter here.
+// SetPeers tells which nodes packets may go to, beside those that sent some here: a node that knows no membership yet
+// must be able to answer a candidate. Addresses do not matter here.
 func (p *Inproc) SetPeers(nodes []codec.Node) {
 	peers := make(map[codec.NodeID]bool, len(nodes))
 	for _, n := range nodes {
@@ -246,9 +247,9 @@ func (p *Inproc) Send(lane codec.Lane, packets []codec.Packet) {
 func (p *Inproc) deliver(lane codec.Lane, node codec.NodeID, packets []codec.Packet) {
 	l := routeLane{route{p.node, node}, lane}
 	cause := DropUnknownPeer
-	if p.isPeer(node) {
+	to, known, lost, more := p.network.find(p, l)
+	if known || p.isPeer(node) {
 		cause = DropNotConnected
-		to, known, lost, more := p.network.find(p, l)
 		switch {
 		case to == nil:
 		case more: // the sender does not know yet of all that is missing before these packets

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type TCP struct {
 	started bool
 	closed  chan struct{} // not nil once Close was called; closed when it is done
 	slots   map[slotKey]*slot
+	learned map[codec.NodeID]bool // peers that only their own handshakes named
 
 	// gate is held for reading around a call of Link inside Send and for writing by Close, so that none is made after
 	// it. No owner can do that: the call is made on the sender's goroutine.
@@ -72,11 +74,12 @@ func NewTCP(cfg Config) (*TCP, error) {
 	}
 	cfg.Insecure = !loopback
 	t := &TCP{
-		cfg:    cfg,
-		listen: addr,
-		report: newReporter(cfg.Logger),
-		slots:  make(map[slotKey]*slot),
-		guests: guests{byAddress: make(map[string]int)},
+		cfg:     cfg,
+		listen:  addr,
+		report:  newReporter(cfg.Logger),
+		slots:   make(map[slotKey]*slot),
+		learned: make(map[codec.NodeID]bool),
+		guests:  guests{byAddress: make(map[string]int)},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.peers.Store(&map[codec.NodeID]*peer{})
@@ -153,7 +156,8 @@ func (t *TCP) enroll(c net.Conn, x any) error {
 }
 
 // SetPeers tells which nodes to keep connections to. A peer that is gone or has another address loses its connections;
-// one that stays keeps them.
+// one that stays keeps them. Beside them a node keeps connections to those that dialed it and said where they listen:
+// one that knows no membership yet must be able to answer a candidate.
 func (t *TCP) SetPeers(nodes []codec.Node) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -175,6 +179,13 @@ func (t *TCP) SetPeers(nodes []codec.Node) {
 		peers[n.ID] = p
 		fresh = append(fresh, p)
 	}
+	for id := range t.learned {
+		if peers[id] != nil {
+			delete(t.learned, id)
+		} else {
+			peers[id] = old[id]
+		}
+	}
 	t.peers.Store(&peers)
 	for id, p := range old {
 		if peers[id] != p && p.stop != nil {
@@ -186,6 +197,34 @@ func (t *TCP) SetPeers(nodes []codec.Node) {
 			t.startLanes(p)
 		}
 	}
+}
+
+// learnedMax bounds the peers that only their own handshakes named.
+const learnedMax = 64
+
+// learn makes a node that has shaken hands a peer, where SetPeers has not named it.
+func (t *TCP) learn(id codec.NodeID, address string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := *t.peers.Load()
+	p := old[id]
+	switch {
+	case t.closed != nil || address == "":
+		return
+	case p != nil && (!t.learned[id] || p.address == address):
+		return
+	case p == nil && len(t.learned) >= learnedMax:
+		return
+	}
+	peers := maps.Clone(old)
+	fresh := t.newPeer(codec.Node{ID: id, Address: address})
+	peers[id] = fresh
+	t.learned[id] = true
+	t.peers.Store(&peers)
+	if p != nil {
+		p.stop()
+	}
+	t.startLanes(fresh)
 }
 
 func (t *TCP) newPeer(n codec.Node) *peer {

@@ -306,3 +306,17 @@ func TestEventLoopsThatStopAreReported(t *testing.T) {
 	log.wait(t, "the report", func() bool { return log.countLocked("event loops have stopped by themselves") == 1 })
 	log.wait(t, "the failed dial", func() bool { return log.countLocked("event loops have stopped\"") >= 1 })
 }
+
+// TestNodeWithoutPeersAnswersWhoDialedIt: a node that was told no peers can send to one that shook hands with it.
+func TestNodeWithoutPeersAnswersWhoDialedIt(t *testing.T) {
+	asked, answered := newSink(), newSink()
+	a, b := start(t, testConfig(1), answered), start(t, testConfig(2), asked)
+	connect(t, a, 2, b.Addr())
+	until(t, "node 1 as a peer", func() bool { return b.peer(1) != nil })
+	waitUp(t, b, 1, codec.LaneControl)
+	b.Send(codec.LaneControl, []codec.Packet{heartbeat(1, 1)})
+	answered.wait(t, "the answer", func() bool { return len(answered.packets) == 1 })
+	b.SetPeers([]codec.Node{{ID: 1, Address: a.Addr()}}) // by name now: the connection stays
+	b.Send(codec.LaneControl, []codec.Packet{heartbeat(1, 2)})
+	answered.wait(t, "the second answer", func() bool { return len(answered.packets) == 2 })
+}

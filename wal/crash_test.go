@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -50,24 +51,27 @@ func TestCrashAtEveryOperation(t *testing.T) {
 // The same in the second life after a first that was cut or killed at each of its operations: repair itself is cut.
 func TestCrashDuringRepair(t *testing.T) {
 	cuts, repairs := 0, 0
-	for n := 1; ; n++ {
+	for n := 1; ; n += 2 {
 		w := newWorld()
-		killed, err := w.until(n, func() error { return w.script(4) })
+		killed, err := w.until(n, func() error { return w.script(3) })
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !killed {
 			break
 		}
-		for seed := range uint64(4) {
-			second := w.on(w.mem.Crash(vfs.RandomCrash(uint64(n)*4 + seed)))
+		for seed := range uint64(3) {
+			second := w.on(w.mem.Crash(tearing(uint64(n)*3 + seed)))
 			second.fault.Before(func(o vfs.Op, name string) {
 				if o == vfs.OpTruncate {
 					repairs++
 				}
-				for again := range uint64(3) {
+				for again := range uint64(2) {
 					cuts++
-					c := vfs.RandomCrash(again + seed*7)
+					c := vfs.RandomCrash(uint64(cuts))
+					if again == 0 {
+						c = tearing(uint64(cuts))
+					}
 					if err := second.survives(second.mem.Crash(c)); err != nil {
 						t.Fatalf("first life cut at %d (seed %d), then %+v before %v %s: %v", n, seed, c, o, name, err)
 					}
@@ -87,6 +91,11 @@ func TestCrashDuringRepair(t *testing.T) {
 		t.Fatalf("%d torn tails, want 20", repairs)
 	}
 	t.Logf("%d power cuts, %d torn tails repaired", cuts, repairs)
+}
+
+// tearing is a power cut that tears what it can.
+func tearing(seed uint64) vfs.Crash {
+	return vfs.Crash{Seed: seed, KeepBlock: 0.7, TornBlock: 0.3, KeepName: 0.9, Garbage: 0.3}
 }
 
 // sites are the places in the code that ask for a sync, the innermost first.
@@ -229,14 +238,32 @@ func TestEverySyncIsNeeded(t *testing.T) {
 			if _, err := w.until(n, func() error { return w.script(4) }); err != nil {
 				t.Fatal(err)
 			}
+			for seed := range uint64(4) {
+				torn := w.on(w.mem.Crash(tearing(uint64(n)*4 + seed)))
+				life(torn, sync, second(torn))
+			}
 			again := w.on(w.mem)
 			if !life(again, sync, second(again)) {
 				break
 			}
-			for seed := range uint64(4) {
-				torn := w.on(w.mem.Crash(vfs.RandomCrash(uint64(n)*4 + seed)))
-				life(torn, sync, second(torn))
+		}
+	}
+	// Second lives after a first that ended with half a write, readable but on no disk.
+	for n := 1; ; n++ {
+		reached := false
+		for sync := 1; sync < 12; sync++ {
+			w := newWorld()
+			w.fault.Inject(vfs.OpWrite, n, vfs.Short, syscall.ENOSPC)
+			if w.script(4) == nil {
+				break
 			}
+			reached = true
+			w.mem.Kill()
+			again := w.on(w.mem)
+			life(again, sync, second(again))
+		}
+		if !reached {
+			break
 		}
 	}
 	inCode := syncSites(t)
@@ -290,36 +317,70 @@ func TestFailedSyncIsNeverTrusted(t *testing.T) {
 	}
 }
 
-// W6, W7, T6, T7: each operation of each kind fails, falls short, or finds no file handle. The log is poisoned, every
-// group is told once, and a restart finds what was acknowledged and nothing wrong.
+// W6, W7, T6, T7: each operation of each kind fails, falls short, or finds no file handle, in a new directory and in ones
+// that need repair. The log is poisoned, every group is told once, and a restart finds what was acknowledged and
+// nothing wrong.
 func TestFaultAtEveryOperation(t *testing.T) {
+	fresh := newWorld()
+	starts := []*world{fresh, needs(t, vfs.OpTruncate), needs(t, vfs.OpRename), needs(t, vfs.OpTruncate)}
+	for _, name := range []string{"IDENTITY.TEMP", "wal/00000000000000000001.9-1.broken.TEMP"} {
+		f, err := starts[3].mem.OpenFile(starts[3].cfg.Dir+"/"+name, os.O_CREATE, filePerm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
 	for op := range vfs.OpEnd {
 		injected := 0
-		for n := 1; ; n++ {
-			reached := false
-			for _, f := range []struct {
-				effect vfs.Effect
-				err    error
-			}{{vfs.Fail, syscall.ENOSPC}, {vfs.Short, syscall.ENOSPC}, {vfs.Fail, syscall.EMFILE}, {vfs.Fail, syscall.EACCES}} {
-				w := newWorld()
-				w.fault.Inject(op, n, f.effect, f.err)
-				err := w.script(5)
-				if w.fault.Injected() == 0 {
-					continue
-				}
-				reached = true
+		for _, start := range starts {
+			for n := 1; faultsAt(t, start, op, n); n++ {
 				injected++
-				faultHandled(t, w, fmt.Sprintf("%v %d: %v", op, n, f.err), err, f.err)
-			}
-			if !reached {
-				break
 			}
 		}
-		t.Logf("%v: %d faults", op, injected)
+		t.Logf("%v: %d operations failed, 4 ways each", op, injected)
 		if injected == 0 {
 			t.Errorf("%v: nothing was injected", op)
 		}
 	}
+}
+
+// needs returns a world whose next opening does an operation that only repair does.
+func needs(t *testing.T, op vfs.Op) *world {
+	t.Helper()
+	for n := 1; n < 1000; n++ {
+		w := newWorld()
+		if _, err := w.until(n, func() error { return w.script(4) }); err != nil {
+			t.Fatal(err)
+		}
+		torn := w.mem.Crash(tearing(uint64(n)))
+		probe := w.on(torn.Crash(vfs.KeepAll()))
+		if err := probe.open(); err != nil {
+			t.Fatal(err)
+		}
+		if probe.fault.Count(op) > 0 && probe.fault.Count(vfs.OpMkdir) == 0 {
+			return w.on(torn)
+		}
+	}
+	t.Fatalf("no world that needs %v", op)
+	return nil
+}
+
+// faultsAt makes the n-th operation of a kind fail in every way; it tells whether there was one.
+func faultsAt(t *testing.T, start *world, op vfs.Op, n int) (reached bool) {
+	t.Helper()
+	for _, f := range []struct {
+		effect vfs.Effect
+		err    error
+	}{{vfs.Fail, syscall.ENOSPC}, {vfs.Short, syscall.ENOSPC}, {vfs.Fail, syscall.EMFILE}, {vfs.Fail, syscall.EACCES}} {
+		w := start.on(start.mem.Crash(vfs.KeepAll()))
+		w.fault.Inject(op, n, f.effect, f.err)
+		err := w.script(5)
+		if w.fault.Injected() == 0 {
+			return false
+		}
+		faultHandled(t, w, fmt.Sprintf("%v %d: %v", op, n, f.err), err, f.err)
+	}
+	return true
 }
 
 func faultHandled(t *testing.T, w *world, what string, err, cause error) {

@@ -62,12 +62,28 @@ func (s *scan) moveAside(logger *slog.Logger) error {
 	for _, i := range aside {
 		name := s.list.segments[i].name
 		kept := s.brokenName(name, 0)
-		if err := s.fsys.Rename(name, kept); err != nil {
-			return fmt.Errorf("wal: repair: %w", err)
+		err := syncFile(s.fsys, name)
+		if err == nil {
+			err = s.fsys.Rename(name, kept)
+		}
+		if err != nil {
+			return fmt.Errorf("wal: move %s aside: %w", name, err)
 		}
 		logger.Warn("wal: segment is no part of the log, moved aside", "file", name, "kept", kept)
 	}
 	return nil
+}
+
+func syncFile(fsys vfs.FS, name string) error {
+	f, err := fsys.OpenFile(name, os.O_RDWR, filePerm)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
 }
 
 // copyTorn keeps what stands in the tail behind the last good record.

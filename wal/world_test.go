@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -84,7 +85,7 @@ func newWorld() *world {
 func (w *world) on(mem *vfs.Mem) *world {
 	c := *w
 	c.mem, c.fault, c.log = mem, vfs.NewFault(mem), nil
-	c.groups = map[codec.GroupID]*promises{}
+	c.groups, c.peers = map[codec.GroupID]*promises{}, maps.Clone(w.peers)
 	for id, p := range w.groups {
 		q := *p
 		q.states, q.at, q.err, q.told = slices.Clone(p.states), map[uint64]int{}, nil, 0
@@ -273,6 +274,11 @@ func (w *world) script(rounds int) error {
 			}
 			a.append(1, 700)
 			b.append(1, 500)
+			if i == 2 { // one batch through several segments
+				for range 9 {
+					a.append(1, 900)
+				}
+			}
 			w.log.Pump()
 		}
 		a.append(1, 10)

@@ -36,5 +36,5 @@
 //
 // # Reading order
 //
-// load.go, a run from start to drain; client.go, the three loops; shard.go, histograms.
+// load.go, a run from start to drain; client.go, the three loops; shard.go, histograms; errors.go.
 package load

@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,9 +18,6 @@ type Proposer interface {
 	ProposeAsync(data []byte, fn func(pipeline.Result, error)) error
 	ProposeBatch(ctx context.Context, datas [][]byte) ([]pipeline.Result, error)
 }
-
-// ErrGone is wrapped by [Source.Proposer] when no put can ever be taken again: clients end.
-var ErrGone = errors.New("target is gone")
 
 // Source knows where puts go at the moment. Clients ask it at the start and whenever a put failed.
 type Source interface {

@@ -18,5 +18,5 @@
 //
 // # Reading order
 //
-// result.go, the line; file.go, files of lines; group.go, rounds and medians; hgrm.go; machine.go and usage.go.
+// result.go, the line; file.go, files of lines; group.go, rounds and medians; hgrm.go; machine.go and usage.go; errors.go.
 package result

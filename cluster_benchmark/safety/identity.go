@@ -24,6 +24,7 @@ func identity(payload []byte) (client, serial uint64) {
 const (
 	oddTerm   = 0x9fb21c651e98df25
 	oddNode   = 0xd6e8feb86659fd93
+	oddSerial = 0xe7037ed1a0b428db
 	oddClient = 0xa0761d6478bd642f
 )
 
@@ -35,14 +36,17 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-func mixLogID(id codec.LogID) uint64 {
-	return mix(uint64(id.Index) + uint64(id.Leader.Term)*oddTerm + uint64(id.Leader.Node)*oddNode)
+// flat joins the fields of a log id. Neighbours stay neighbours: a mix must follow.
+func flat(id codec.LogID) uint64 {
+	return uint64(id.Index) + uint64(id.Leader.Term)*oddTerm + uint64(id.Leader.Node)*oddNode
 }
+
+func mixLogID(id codec.LogID) uint64 { return mix(flat(id)) }
 
 // mixPut binds a log id to the put that stands there.
 func mixPut(id codec.LogID, client, serial uint64) uint64 {
-	return mix(mixLogID(id) ^ mix(serial+client*oddClient))
+	return mix(flat(id) + serial*oddSerial + client*oddClient)
 }
 
 // chain adds one value to a hash that depends on the order.
-func chain(hash, value uint64) uint64 { return mix(bits.RotateLeft64(hash, 23) ^ value) }
+func chain(hash, value uint64) uint64 { return mix(bits.RotateLeft64(hash, 23) + value) }

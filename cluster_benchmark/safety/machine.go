@@ -49,12 +49,12 @@ func (m *Machine) apply(e *pipeline.Entry) {
 	}
 	m.last = max(m.last, e.ID.Index)
 	m.applied++
-	content := mixLogID(e.ID)
 	if !m.identified {
-		m.sum += content
+		m.sum += mixLogID(e.ID)
 	} else {
 		m.identify(e)
 	}
+	content := flat(e.ID)
 	if len(e.Data) > 0 {
 		content ^= xxhash.Sum64(e.Data)
 	}

@@ -17,7 +17,7 @@ import (
 func ParseProfile(file, profile string, data []byte) (Plan, error) {
 	p := Defaults()
 	p.Profile = profile
-	tree, err := parser.ParseBytes(data, 0)
+	tree, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return Plan{}, syntaxError(file, err)
 	}
@@ -107,7 +107,13 @@ func scalar(n ast.Node) (string, bool) {
 	return "", false
 }
 
-func oneLine(n ast.Node) string { return strings.Join(strings.Fields(n.String()), " ") }
+// oneLine shows a value as it was written.
+func oneLine(n ast.Node) string {
+	if _, ok := n.(*ast.NullNode); ok {
+		return "no value"
+	}
+	return strings.Join(strings.Fields(n.String()), " ")
+}
 
 // syntaxError makes one line of the parser's message, which otherwise shows the source around it.
 func syntaxError(file string, err error) error {

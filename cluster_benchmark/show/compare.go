@@ -1,7 +1,6 @@
 package show
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -17,9 +16,6 @@ type Source struct {
 	Name    string
 	Results []result.Result
 }
-
-// ErrNothingShared is returned by [Compare] when no scenario is in all sources. The caller shows it to who chose them.
-var ErrNothingShared = errors.New("the results have no scenario in common: compare the same targets, clients, payload and so on")
 
 // figures are the rows of a comparison.
 var figures = []struct {

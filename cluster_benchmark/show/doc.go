@@ -16,5 +16,5 @@
 //
 // # Reading order
 //
-// format.go, figures as text; table.go; compare.go; progress.go.
+// format.go, figures as text; table.go; compare.go; progress.go; errors.go.
 package show

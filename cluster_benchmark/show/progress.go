@@ -34,34 +34,48 @@ func (p *Progress) Say(text string) {
 // Clear takes the line away.
 func (p *Progress) Clear() { p.Say("") }
 
-// Watch shows the load until the function that it returns is called.
-func (p *Progress) Watch(label string, l Load, warmup, duration time.Duration) (stop func()) {
-	if p.w == nil {
-		return func() {}
+// Watch is the live line of one load.
+type Watch struct {
+	progress         *Progress
+	label            string
+	load             Load
+	warmup, duration time.Duration
+
+	answered uint64 // at the last look
+	elapsed  time.Duration
+}
+
+// Watch returns the live line of a load that is warmed up and measured for so long.
+func (p *Progress) Watch(label string, l Load, warmup, duration time.Duration) *Watch {
+	return &Watch{progress: p, label: label, load: l, warmup: warmup, duration: duration}
+}
+
+// Until draws the line until the channel is closed.
+func (w *Watch) Until(over <-chan struct{}) {
+	if w.progress.w == nil {
+		<-over
+		return
 	}
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		ticker := time.NewTicker(redraw)
-		defer ticker.Stop()
-		last, at := uint64(0), time.Duration(0)
-		for {
-			select {
-			case <-ticker.C:
-			case <-quit:
-				p.Clear()
-				return
-			}
-			answered, elapsed := l.Answered(), l.Elapsed()
-			rate := float64(answered-last) / (elapsed - at).Seconds()
-			last, at = answered, elapsed
-			p.Say(progressLine(label, elapsed, warmup, duration, rate))
+	ticker := time.NewTicker(redraw)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			w.draw()
+		case <-over:
+			return
 		}
-	}()
-	return func() {
-		close(quit)
-		<-done
 	}
+}
+
+func (w *Watch) draw() {
+	answered, elapsed := w.load.Answered(), w.load.Elapsed()
+	rate := 0.0
+	if elapsed > w.elapsed {
+		rate = float64(answered-w.answered) / (elapsed - w.elapsed).Seconds()
+	}
+	w.answered, w.elapsed = answered, elapsed
+	w.progress.Say(progressLine(w.label, elapsed, w.warmup, w.duration, rate))
 }
 
 const barWidth = 24

@@ -21,6 +21,7 @@ const clusterID = "benchmark"
 type cluster struct {
 	nodes    []*engine.Raft
 	machines []*safety.Machine
+	logs     []countedLog // none when the store is memory
 }
 
 // openCluster starts the nodes, makes them a cluster and waits for its leader.
@@ -28,13 +29,9 @@ func openCluster(ctx context.Context, s setting.Scenario, dir string) (*cluster,
 	c := &cluster{}
 	network := netio.NewNetwork()
 	for i := range s.Nodes {
-		machine := safety.NewMachine(s.Clients, s.Payload)
-		node, err := engine.Open(nodeConfig(s, codec.NodeID(i+1), dir, network), machine)
-		if err != nil {
+		if err := c.open(s, codec.NodeID(i+1), dir, network); err != nil {
 			return nil, errors.Join(fmt.Errorf("open node %d: %w", i+1, err), c.Close())
 		}
-		c.nodes = append(c.nodes, node)
-		c.machines = append(c.machines, machine)
 	}
 	if err := c.elect(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -42,21 +39,30 @@ func openCluster(ctx context.Context, s setting.Scenario, dir string) (*cluster,
 	return c, nil
 }
 
-func nodeConfig(s setting.Scenario, id codec.NodeID, dir string, network *netio.Network) engine.Config {
-	cfg := engine.Config{NodeID: id, ClusterID: clusterID}
-	var incarnation codec.Incarnation
-	if s.Store == setting.StoreMemory {
-		cfg.Log = engine.MemoryLog()
-		incarnation = cfg.Log.Incarnation()
-	} else {
-		cfg.Dir = filepath.Join(dir, fmt.Sprintf("node-%d", id))
+// open starts one node.
+func (c *cluster) open(s setting.Scenario, id codec.NodeID, dir string, network *netio.Network) error {
+	cfg := engine.Config{NodeID: id, ClusterID: clusterID, Log: engine.MemoryLog()}
+	if s.Store == setting.StoreWAL {
+		log, err := openLog(filepath.Join(dir, fmt.Sprintf("node-%d", id)), id)
+		if err != nil {
+			return err
+		}
+		c.logs = append(c.logs, log)
+		cfg.Log = log
 	}
 	if s.Net == setting.NetInproc {
-		cfg.Transport = network.Transport(id, clusterID, incarnation)
+		cfg.Transport = network.Transport(id, clusterID, cfg.Log.Incarnation())
 	} else {
 		cfg.Listen = "127.0.0.1:0"
 	}
-	return cfg
+	machine := safety.NewMachine(s.Clients, s.Payload)
+	node, err := engine.Open(cfg, machine)
+	if err != nil {
+		return err // it has closed the log
+	}
+	c.nodes = append(c.nodes, node)
+	c.machines = append(c.machines, machine)
+	return nil
 }
 
 // elect makes the nodes members of one cluster and waits until one of them leads.
@@ -88,8 +94,6 @@ func (c *cluster) leading() *engine.Raft {
 	return nil
 }
 
-var errNoLeader = errors.New("no node leads")
-
 // Proposer returns the leader.
 func (c *cluster) Proposer() (load.Proposer, error) {
 	if n := c.leading(); n != nil {
@@ -116,6 +120,11 @@ func (c *cluster) Counters() Counters {
 		m := n.Metrics()
 		sum.Frames += m.Frames
 		sum.Entries += m.Entries
+	}
+	for _, l := range c.logs {
+		s := l.Stats()
+		sum.WALBytes += uint64(s.BytesWritten)
+		sum.WALSyncs += uint64(s.Syncs)
 	}
 	return sum
 }

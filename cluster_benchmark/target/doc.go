@@ -27,5 +27,5 @@
 //
 // # Reading order
 //
-// target.go, what a target is; handoff.go, the simplest one; disk.go, net.go; cluster.go.
+// target.go, what a target is; handoff.go, the simplest one; disk.go, net.go; cluster.go, with log.go; errors.go.
 package target

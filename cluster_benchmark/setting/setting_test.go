@@ -1,0 +1,204 @@
+package setting
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/profiles"
+)
+
+func rule(t *testing.T, name string) *Rule {
+	t.Helper()
+	rules := Rules()
+	i := slices.IndexFunc(rules, func(r Rule) bool { return r.Name == name })
+	if i < 0 {
+		t.Fatalf("no rule %q", name)
+	}
+	return &rules[i]
+}
+
+func TestRulesTakeAndRefuse(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		take    []string
+		refuse  []string
+		mention string // in the error
+	}{
+		{"target", []string{"millrace", "ceiling-net,millrace"}, []string{"", "raft", "millrace,", "millrace,millrace", "Millrace"}, "ceiling-handoff"},
+		{"nodes", []string{"1", "15", "1,3,5"}, []string{"0", "16", "-1", "3,3", "3,,5", "three", "3.0", " 3"}, "1 to 15"},
+		{"clients", []string{"1", "65536", "1,64,256"}, []string{"0", "65537", "1e3"}, "1 to 65536"},
+		{"inflight", []string{"1", "4096"}, []string{"0", "4097"}, "1 to 4096"},
+		{"batch", []string{"1", "4096"}, []string{"0", "4097"}, "1 to 4096"},
+		{"payload", []string{"0", "16777216", "0,128"}, []string{"-1", "16777217", "128B"}, "0 to 16777216"},
+		{"duration", []string{"100ms", "24h"}, []string{"99ms", "25h", "10", "-1s", "ten", "1s,2s"}, "100ms to 24h"},
+		{"warmup", []string{"0s", "1m30s"}, []string{"-1s", "5", "25h"}, "0s to 24h"},
+		{"store", []string{"memory", "wal"}, []string{"", "disk", "wal,memory"}, "memory or wal"},
+		{"net", []string{"inproc", "tcp"}, []string{"udp", "TCP"}, "inproc or tcp"},
+		{"rounds", []string{"1", "1000"}, []string{"0", "1001", "1,2", "x"}, "1 to 1000"},
+	} {
+		r := rule(t, c.name)
+		for _, text := range c.take {
+			var p Plan
+			if err := r.SetText(&p, text); err != nil {
+				t.Errorf("%s %q: %v", c.name, text, err)
+				continue
+			}
+			var again Plan
+			if err := r.SetText(&again, r.Get(&p)); err != nil || !reflect.DeepEqual(p, again) {
+				t.Errorf("%s %q comes back as %q: %v", c.name, text, r.Get(&p), err)
+			}
+		}
+		for _, text := range c.refuse {
+			var p Plan
+			err := r.SetText(&p, text)
+			var value *ValueError
+			if !errors.As(err, &value) || value.Setting != c.name || value.Value != text || !strings.Contains(value.Want, c.mention) {
+				t.Errorf("%s %q: error %v, want a ValueError that mentions %q", c.name, text, err, c.mention)
+			}
+		}
+	}
+}
+
+func TestScenariosAreEveryCombination(t *testing.T) {
+	p := Defaults()
+	p.Nodes, p.Clients, p.Inflight, p.Payload = []int{1, 3}, []int{64, 256}, []int{1, 16}, []int{0, 128}
+	all, err := p.Scenarios()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[Scenario]bool{}
+	for _, s := range all {
+		seen[s] = true
+	}
+	if len(all) != 16 || len(seen) != 16 {
+		t.Errorf("%d scenarios, %d different ones, want 16", len(all), len(seen))
+	}
+	if all[0] != (Scenario{1, 64, 1, 1, 0, StoreWAL, NetTCP}) || all[1].Inflight != 16 || all[2].Clients != 256 {
+		t.Errorf("order is %+v", all[:3])
+	}
+}
+
+func TestCombinationsThatNothingCanServe(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Plan)
+		want   string
+	}{
+		{func(p *Plan) { p.Inflight, p.Batch = []int{1, 16}, []int{1, 4} }, `batch "4": want 1 beside inflight 16, since a batch is one call that waits`},
+		{func(p *Plan) { p.Batch, p.Payload = []int{4096}, []int{1 << 20} }, `batch "4096": want at most 64 beside payload 1048576, since a call carries at most 67108864 bytes`},
+	} {
+		p := Defaults()
+		c.change(&p)
+		if _, err := p.Scenarios(); err == nil || err.Error() != c.want {
+			t.Errorf("error %v, want %s", err, c.want)
+		}
+	}
+}
+
+func TestCeilingsRunNoLongerThanTheEngine(t *testing.T) {
+	p := Defaults()
+	p.Targets, p.Clients = []string{Millrace, CeilingDisk}, []int{1, 2}
+	p.Warmup, p.Duration, p.CeilingWarmup, p.CeilingDuration = 2*time.Second, 10*time.Second, time.Second, 4*time.Second
+	if w, d := p.Times(CeilingDisk); w != time.Second || d != 4*time.Second {
+		t.Errorf("ceiling is warmed up %v and measured %v, want 1s and 4s", w, d)
+	}
+	if got, want := p.Total(), 2*17*time.Second; got != want {
+		t.Errorf("the plan takes %v, want %v", got, want)
+	}
+	p.Warmup, p.Duration = 0, time.Second
+	if w, d := p.Times(CeilingDisk); w != 0 || d != time.Second {
+		t.Errorf("ceiling is warmed up %v and measured %v, want 0s and 1s", w, d)
+	}
+}
+
+func TestProfilesOfTheSuite(t *testing.T) {
+	plans := map[string]Plan{}
+	for _, name := range profiles.Names() {
+		data, err := profiles.Read(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := ParseProfile(name+".yaml", name, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.About == "" || plan.Profile != name || !strings.HasPrefix(string(data), "# ") {
+			t.Errorf("%s says nothing about itself: %+v", name, plan)
+		}
+		plans[name] = plan
+	}
+	quick := plans["quick"]
+	if total := quick.Total(); total > 45*time.Second {
+		t.Errorf("quick loads the machine for %v, want a whole run under a minute", total)
+	}
+	if len(quick.Targets) != 4 || quick.Duration != 10*time.Second || !slices.Equal(quick.Clients, []int{256}) || !slices.Equal(quick.Payload, []int{128}) {
+		t.Errorf("quick is %+v", quick)
+	}
+	m := plans["minimized"]
+	if m.Store != StoreMemory || m.Net != NetInproc || !slices.Equal(m.Payload, []int{0}) || !slices.Equal(m.Inflight, []int{1}) ||
+		!slices.Equal(m.Clients, []int{1, 64, 256, 1024, 4096}) || !slices.Equal(m.Nodes, []int{3}) {
+		t.Errorf("minimized is %+v", m)
+	}
+	d := plans["durable"]
+	if d.Store != StoreWAL || d.Net != NetTCP || !slices.Equal(d.Inflight, []int{16}) || !slices.Equal(d.Clients, []int{256}) {
+		t.Errorf("durable is %+v", d)
+	}
+}
+
+func TestProfileValues(t *testing.T) {
+	p, err := ParseProfile("own.yaml", "own", []byte(`
+about: >
+  two lines
+  of text
+target: [millrace, "ceiling-disk"]
+clients:
+  - 1
+  - 64
+payload: 0
+duration: 1m30s
+store: memory
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Defaults()
+	want.Profile, want.About, want.Targets, want.Clients, want.Payload = "own", "two lines of text", []string{Millrace, CeilingDisk}, []int{1, 64}, []int{0}
+	want.Duration, want.Store = 90*time.Second, StoreMemory
+	if !reflect.DeepEqual(p, want) {
+		t.Errorf("plan is %+v\nwant    %+v", p, want)
+	}
+}
+
+func TestProfileErrorsNameTheLine(t *testing.T) {
+	known := "target, nodes, clients, inflight, batch, payload, duration, warmup, ceiling_duration, ceiling_warmup, store, net, rounds, about"
+	for _, c := range []struct{ yaml, want string }{
+		{"nodes: 3\ncleints: 4\n", `p.yaml:2: unknown key "cleints", known: ` + known},
+		{"nodes: 3\nceiling-duration: 4s\n", `p.yaml:2: unknown key "ceiling-duration", known: ` + known},
+		{"nodes: 3\n\n# a comment\nnodes: 5\n", `p.yaml:4: key "nodes" again, first in line 1`},
+		{"net: tcp\nclients: [1, 0]\n", "p.yaml:2: clients: [1, 0], want different integers from 1 to 65536, separated by commas"},
+		{"net: tcp\nclients: many\n", "p.yaml:2: clients: many, want different integers from 1 to 65536, separated by commas"},
+		{"clients:\n", "p.yaml:1: clients: no value, want different integers from 1 to 65536, separated by commas"},
+		{"clients: {a: 1}\n", "p.yaml:1: clients: {a: 1}, want different integers from 1 to 65536, separated by commas"},
+		{"clients: []\n", "p.yaml:1: clients: [], want different integers from 1 to 65536, separated by commas"},
+		{"rounds: [1, 2]\n", "p.yaml:1: rounds: [1, 2], want an integer from 1 to 1000"},
+		{"duration: 10\n", "p.yaml:1: duration: 10, want a time from 100ms to 24h0m0s with its unit, as 500ms, 10s or 1m30s"},
+		{"store: floppy\n", "p.yaml:1: store: floppy, want memory or wal"},
+		{"- nodes: 3\n", "p.yaml:1: want a mapping of settings: " + known},
+		{"nodes: 3\n---\nnodes: 5\n", "p.yaml: 2 YAML documents, want 1"},
+		{"", "p.yaml: 0 YAML documents, want 1"},
+		{"inflight: 2\nbatch: 2\n", `p.yaml: batch "2": want 1 beside inflight 2, since a batch is one call that waits`},
+	} {
+		_, err := ParseProfile("p.yaml", "p", []byte(c.yaml))
+		var profile *ProfileError
+		if !errors.As(err, &profile) || err.Error() != c.want {
+			t.Errorf("%q:\n got %v\nwant %s", c.yaml, err, c.want)
+		}
+	}
+	_, err := ParseProfile("p.yaml", "p", []byte("nodes: [1, 2\nclients: 3\n"))
+	if err == nil || !strings.HasPrefix(err.Error(), "p.yaml:") || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "not YAML") {
+		t.Errorf("broken YAML: %v, want one line with file and line", err)
+	}
+}
