@@ -17,7 +17,7 @@ const (
 	outboundBytesMax = 1 << 20
 	// stallRetry is how soon a lane whose socket was full is looked at again. gnet sends what it holds by itself, but
 	// tells nobody; outboundBytesMax is more than a link of a gigabyte a second takes in that time.
-	stallRetry = time.Millisecond
+	stallRetry = 100 * time.Microsecond
 	// drainWritesMax bounds the writes of one lane before other connections of its loop get their turn.
 	drainWritesMax = 8
 	// queueKeep is the number of packets whose room a lane keeps between two writes.

@@ -284,7 +284,7 @@ func TestPeerThatMovesOrLeaves(t *testing.T) {
 	up.wait(t, "Down of the lanes that moved", func() bool { return len(up.downs) == 2 })
 	a.SetPeers(nil)
 	until(t, "the connections' end", func() bool { return b2.Stats().ConnectionsIn == 0 && b1.Stats().ConnectionsIn == 0 })
-	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 2)})
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(3, 2)})
 	if n := a.Stats().By[DropUnknownPeer]; n != 1 {
 		t.Errorf("%d packets to an unknown peer counted, want 1", n)
 	}
