@@ -192,7 +192,7 @@ func (l *lane) look(fired bool, reported time.Time) (again time.Duration, report
 	case l.conn == nil:
 		return 0, false
 	case l.stalled && !fired:
-		again = stallRetry
+		again = l.retry
 	case l.stalled || l.more:
 		l.wake()
 	}

@@ -15,9 +15,9 @@ const (
 	// outboundBytesMax is how much gnet may hold of a lane that the socket did not take yet. gnet itself has no limit;
 	// above this the rest waits in the lane's own, bounded queue.
 	outboundBytesMax = 1 << 20
-	// stallRetry is how soon a lane whose socket was full is looked at again. gnet sends what it holds by itself, but
-	// tells nobody; outboundBytesMax is more than a link of a gigabyte a second takes in that time.
-	stallRetry = 100 * time.Microsecond
+	// stallRetryMin is how soon a lane whose socket was full is looked at again, and stallRetryMax how late when it
+	// takes nothing. gnet sends what it holds by itself, but tells nobody when it has.
+	stallRetryMin, stallRetryMax = 100 * time.Microsecond, 5 * time.Millisecond
 	// drainWritesMax bounds the writes of one lane before other connections of its loop get their turn.
 	drainWritesMax = 8
 	// queueKeep is the number of packets whose room a lane keeps between two writes.
@@ -47,6 +47,7 @@ type lane struct {
 	refused bool
 	// stalled: the socket was full at the last write. Sends then wake nobody; the lane's goroutine looks again soon.
 	stalled bool
+	retry   time.Duration // how soon; grows while the socket takes nothing
 	// more: the loop left some of the queue for its next turn, and the lane's goroutine has to wake it.
 	more bool
 }
@@ -192,8 +193,12 @@ func (o *outConn) written() {
 		return
 	}
 	buffered := o.conn.OutboundBuffered()
+	before := l.unsent
 	l.unsent = o.w.left + buffered
 	l.stalled = buffered > 0
+	if l.retry = min(2*l.retry, stallRetryMax); l.unsent != before || l.retry == 0 {
+		l.retry = stallRetryMin
+	}
 	// The loop does not wake itself: it would serve nothing else meanwhile.
 	l.more = !l.stalled && (o.w.left > 0 || len(l.queue) > 0 && !l.woken)
 	if l.stalled || l.more || l.refusing && l.drained() {

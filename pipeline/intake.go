@@ -243,8 +243,10 @@ func (in *Intake) Take(dst []*Batch) []*Batch {
 	in.closed = in.closed[:0]
 	if in.open != nil {
 		dst = append(dst, in.open)
-		// The next batch is likely as large as this one; a little room spares it a copy to a larger buffer.
-		in.hint = min(len(in.open.buf)+len(in.open.buf)/4, in.cfg.FrameBytesMax+codec.FrameHeaderSize)
+		// The next batch is likely about as large as the largest of the last few; room for it spares copies to ever
+		// larger buffers.
+		size := len(in.open.buf)
+		in.hint = min(max(size+size/8, in.hint-in.hint/16), in.cfg.FrameBytesMax+codec.FrameHeaderSize)
 		in.open = nil
 	}
 	in.bytes = 0

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -82,9 +83,17 @@ func (h *header) put(b []byte, payloadCRC uint32) {
 	le.PutUint32(b[32:], h.crc)
 }
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// headerCRC is the CRC32C of 32 bytes of b and four of payloadCRC, which go in by hand: a slice of them would be an
+// allocation for each record.
 func headerCRC(b []byte, payloadCRC uint32) uint32 {
-	return codec.UpdateChecksum(codec.Checksum(b[:32]), []byte{
-		byte(payloadCRC), byte(payloadCRC >> 8), byte(payloadCRC >> 16), byte(payloadCRC >> 24)})
+	crc := ^codec.Checksum(b[:32])
+	for range 4 {
+		crc = castagnoli[byte(crc)^byte(payloadCRC)] ^ crc>>8
+		payloadCRC >>= 8
+	}
+	return ^crc
 }
 
 func getHeader(b []byte) header {

@@ -93,22 +93,23 @@ func (r *Run) keepTime() {
 	close(r.over)
 }
 
-// sleep returns at a time of the run's clock, or when the run is stopped.
+// sleep returns at a time of the run's clock, or when the run is stopped, or when every client has given up.
 func (r *Run) sleep(until time.Duration) {
 	timer := time.NewTimer(until - time.Since(r.base))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-r.stopped:
+	case <-r.drained:
 	}
 }
 
 func (r *Run) now() int64 { return int64(time.Since(r.base)) }
 
-// Warm is closed at the end of the warm-up, Over at the end of the measured time. Both are closed early by Stop.
+// Warm is closed at the end of the warm-up, early when the run is stopped or every client has given up.
 func (r *Run) Warm() <-chan struct{} { return r.warm }
 
-// Over is closed at the end of the measured time.
+// Over is closed at the end of the measured time, or as early as Warm.
 func (r *Run) Over() <-chan struct{} { return r.over }
 
 // Elapsed returns the time since the clock started.

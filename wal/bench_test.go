@@ -1,0 +1,90 @@
+package wal
+
+import (
+	"crypto/rand"
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/wal/vfs"
+)
+
+// BenchmarkSubmitFlush writes frames of three sizes, each durable before the next, and with 16 of them queued: what one
+// group can commit. The last figure is how many frames one sync carried.
+func BenchmarkSubmitFlush(b *testing.B) {
+	for _, form := range []string{"tidwall", "files", "memory"} {
+		for _, size := range []int{1 << 10, 16 << 10, 256 << 10} {
+			for _, queued := range []int{1, 16} {
+				b.Run(fmt.Sprintf("form=%s/frame=%dKiB/queued=%d", form, size>>10, queued), func(b *testing.B) {
+					benchmarkSubmitFlush(b, form, size, queued)
+				})
+			}
+		}
+	}
+}
+
+func benchmarkSubmitFlush(b *testing.B, form string, size, queued int) {
+	cfg := Config{Dir: filepath.Join(b.TempDir(), "node"), ClusterID: "bench", Node: 1, RecentBytesMax: 1 << 20}
+	var l nodeLog
+	var err error
+	switch form {
+	case "memory":
+		l = NewMemory()
+	case "tidwall":
+		l, err = Open(cfg)
+	case "files":
+		l, err = OpenSimulation(cfg, Simulation{FS: vfs.OS{}, Random: rand.Reader})
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	a := newAwaiter()
+	g, _ := openGroup(b, l, 1, a.flushed)
+	data := make([]byte, size)
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		f := makeFrame(b, 1, codec.LeaderID{Term: 1, Node: 1}, codec.Index(i)+1, codec.EntryNormal, data)
+		g.Submit(&codec.LogWrite{Seq: uint64(i) + 1, Frame: f})
+		if i >= queued {
+			if err := a.wait(uint64(i + 1 - queued)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := a.wait(uint64(b.N)); err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	if l, ok := l.(*Log); ok {
+		s := l.Stats()
+		b.ReportMetric(float64(s.Records)/float64(s.Batches), "records/sync")
+	}
+	mustClose(b, l)
+}
+
+// BenchmarkColdRead reads frames from the files, in order.
+func BenchmarkColdRead(b *testing.B) {
+	l, err := Open(Config{Dir: filepath.Join(b.TempDir(), "node"), ClusterID: "bench", Node: 1, RecentBytesMax: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer mustClose(b, l)
+	d, _ := drive(b, l, 1)
+	const frames = 1000
+	for range frames {
+		d.append(1, 16<<10)
+	}
+	d.must(d.seq)
+	d.must(d.append(1, 1))
+	b.SetBytes(16 << 10)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if _, err := d.read(codec.Index(i%frames) + 1); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/wal/vfs"
+)
+
+// FuzzRecord: any bytes are a record or an error, never a panic; and a record that reads back is the one written.
+func FuzzRecord(f *testing.F) {
+	log, b := sampleRecords(f)
+	for _, r := range b.records {
+		f.Add(b.bytes[r.start:r.end])
+	}
+	f.Add(make([]byte, 100))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		r, err := readRecord(src, log)
+		if err != nil {
+			if !errors.Is(err, codec.ErrCorrupt) && !errors.Is(err, codec.ErrVersion) {
+				t.Fatalf("%v is neither damage nor a version", err)
+			}
+			return
+		}
+		var again batch
+		crc := codec.Checksum(r.payload)
+		if r.kind == kindFrame {
+			crc = r.frame.Checksum()
+		}
+		h := r.header
+		again.add(&h, r.payload, crc)
+		if !bytes.Equal(again.bytes, src[:r.size]) {
+			t.Fatalf("%x reads as a record that writes as %x", src[:r.size], again.bytes)
+		}
+		if err := newBook().replay(&r); err != nil && !errors.Is(err, codec.ErrCorrupt) {
+			t.Fatal(err)
+		}
+	})
+}
+
+// FuzzOpenDamaged: a log with bytes overwritten, cut or added opens with a part of what it held, in order, or is refused
+// as damaged with its files unchanged.
+func FuzzOpenDamaged(f *testing.F) {
+	f.Add(uint16(40), uint16(0xFFFF), []byte{1})
+	f.Add(uint16(300), uint16(300), []byte{})
+	f.Add(uint16(5000), uint16(5000), make([]byte, 600))
+	disk, cfg, model := damageable(f)
+	f.Fuzz(func(t *testing.T, at, cut uint16, junk []byte) {
+		mem := disk.Crash(vfs.KeepAll())
+		p := place{fs: mem, cfg: cfg, open: func() (*Log, error) {
+			return OpenSimulation(cfg, Simulation{FS: mem, Manual: true})
+		}}
+		segments := p.segments(t)
+		name := segments[int(at>>12)%len(segments)]
+		b := p.read(t, name)
+		offset := int(at&0xFFF) % (len(b) + 1)
+		b = append(b[:offset], append(bytes.Clone(junk), b[min(len(b), offset+len(junk)):]...)...)
+		p.write(t, name, b[:min(len(b), int(cut))])
+		before := p.image(t)
+		l, err := p.open()
+		if err != nil {
+			if !errors.Is(err, codec.ErrCorrupt) && !errors.Is(err, codec.ErrVersion) {
+				t.Fatalf("%v is neither damage nor a version", err)
+			}
+			if err := before.equal(p.image(t)); err != nil {
+				t.Fatalf("refused, but %v", err)
+			}
+			return
+		}
+		g, state, err := l.Group(1, func(uint64, error) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := readState(l, g, &state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(now.entries); n > len(model) || !sameEntries(now.entries, model[:n]) {
+			t.Fatalf("%d entries that were never written", n)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if l, err = p.open(); err != nil {
+			t.Fatalf("the second opening: %v", err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// damageable returns a disk with a log of several segments and the entries it holds.
+func damageable(t testing.TB) (*vfs.Mem, Config, []codec.Entry) {
+	t.Helper()
+	mem, cfg := vfs.NewMem(), testConfig("node")
+	l, err := OpenSimulation(cfg, Simulation{FS: mem, Random: bytes.NewReader(make([]byte, 16)), Manual: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &promises{id: 1, term: 1, states: []groupState{{}}, at: map[uint64]int{}}
+	if p.group, _, err = l.Group(1, p.flushed); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		p.append(1+i%3, 60)
+		l.Pump()
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return mem.Crash(vfs.KeepAll()), cfg, p.now().entries
+}
+
+// FuzzOperations: sequences of writes, truncations, votes, reads, flushes, kills, power cuts and clean closes against a
+// plain slice.
+func FuzzOperations(f *testing.F) {
+	f.Add([]byte{0, 3, 0, 200, 5, 0, 1, 2, 5, 0, 4, 9, 7, 1, 0, 1, 5, 0, 8, 0})
+	f.Add([]byte{0, 255, 0, 255, 0, 255, 0, 255, 5, 0, 2, 7, 6, 3, 9, 3, 3, 0, 8, 0, 0, 9, 5, 0, 10, 77})
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		if len(ops) > 400 {
+			return
+		}
+		w := newWorld()
+		if err := w.open(); err != nil {
+			t.Fatal(err)
+		}
+		for ; len(ops) >= 2; ops = ops[2:] {
+			if err := fuzzStep(t, w, ops[0], ops[1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.open(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func fuzzStep(t *testing.T, w *world, op, arg byte) error {
+	p := w.groups[codec.GroupID(arg&1)]
+	switch op % 11 {
+	case 0:
+		p.append(1+int(arg)%7, int(arg)*5)
+	case 1:
+		p.elect(codec.Index(arg % 13))
+	case 2:
+		p.submit(codec.LogWrite{HasTruncate: true, Truncate: p.last() - min(p.last(), codec.Index(arg%16))})
+	case 3:
+		p.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: codec.LeaderID{Term: codec.Term(arg), Node: 3}, Committed: arg > 100}})
+	case 4:
+		fuzzRead(t, w, p, codec.Index(arg))
+	case 5:
+		w.log.Pump()
+	case 6:
+		w.log.RememberPeer(codec.NodeID(arg), codec.Incarnation{arg}, func(err error) {
+			if err == nil {
+				w.peers[codec.NodeID(arg)] = codec.Incarnation{arg}
+			}
+		})
+	case 7: // killed
+		w.mem.Kill()
+		return w.open()
+	case 8:
+		if err := w.close(); err != nil {
+			return err
+		}
+		return w.open()
+	case 9, 10: // power cut
+		next := w.on(w.mem.Crash(vfs.RandomCrash(uint64(arg))))
+		*w = *next
+		return w.open()
+	}
+	return nil
+}
+
+// fuzzRead asks for an index in memory or in the files and compares what comes with the model.
+func fuzzRead(t *testing.T, w *world, p *promises, i codec.Index) {
+	answered := false
+	p.group.ReadFrame(i, func(f codec.Frame, err error) {
+		answered = true
+		if i == 0 || i > p.last() {
+			if !errors.Is(err, ErrNotHeld) {
+				t.Fatalf("index %d of %d: %v", i, p.last(), err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries, err := f.AppendEntries(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := entries[0].ID.Index
+		if !sameEntries(entries, p.now().entries[first-1:first-1+codec.Index(len(entries))]) {
+			t.Fatalf("index %d: wrong entries", i)
+		}
+	})
+	w.log.reader.serve()
+	if !answered {
+		t.Fatalf("index %d: no answer", i)
+	}
+}

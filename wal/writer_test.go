@@ -1,0 +1,133 @@
+package wal
+
+import (
+	"crypto/rand"
+	"sync"
+	"testing"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/wal/vfs"
+)
+
+// nothing is an appender that costs nothing, so that what is counted is the writer's own.
+type nothing struct{}
+
+func (nothing) Append(*batch) ([]uint64, error) { return nil, nil }
+func (nothing) Sync() error                     { return nil }
+func (nothing) Close() error                    { return nil }
+
+// From Submit to the report, the log allocates nothing for a record once its buffers have grown.
+func TestNoAllocationPerRecord(t *testing.T) {
+	l, err := OpenSimulation(testConfig("node"), Simulation{FS: vfs.NewMem(), Random: rand.Reader, Manual: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	real := l.writer.appender
+	l.writer.appender = nothing{}
+	g, _, err := l.Group(1, func(uint64, error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader := codec.LeaderID{Term: 1, Node: 7}
+	frames := make([]codec.Frame, 5000)
+	for i := range frames {
+		frames[i] = makeFrame(t, 1, leader, codec.Index(i)+1, codec.EntryNormal, make([]byte, 200))
+	}
+	g.index.refs = make([]frameRef, 0, len(frames)+1) // the index grows with the log, by doubling
+	w, n := codec.LogWrite{HasVote: true}, 0
+	step := func() {
+		for range 10 {
+			w.Seq, w.Frame, w.Commit = w.Seq+1, frames[n], codec.Index(n)
+			n++
+			g.Submit(&w)
+		}
+		l.Pump()
+	}
+	for range 50 {
+		step()
+	}
+	if got := testing.AllocsPerRun(300, step); got != 0 {
+		t.Fatalf("%v allocations for 10 writes of 2 records, want 0", got)
+	}
+	l.writer.appender = real
+	l.queue.poisoned.Store(true) // the file holds none of it: don't seal
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Writes that wait while the disk is busy go out together: one sync for all groups.
+func TestOneSyncForAllThatWaits(t *testing.T) {
+	eachPlace(t, func(t *testing.T, p place) {
+		p.cfg.SegmentBytes = 0
+		l := p.mustOpen(t)
+		defer mustClose(t, l)
+		var ds []*driver
+		for id := range codec.GroupID(5) {
+			d, _ := drive(t, l, id)
+			ds = append(ds, d)
+		}
+		before := l.Stats()
+		blockWriter(l, func() {
+			for range 10 {
+				for _, d := range ds {
+					d.append(1, 10)
+				}
+			}
+		})
+		for _, d := range ds {
+			d.must(d.seq)
+			if d.flushed.calls != 1 {
+				t.Errorf("group %d was told %d times, want once", d.id, d.flushed.calls)
+			}
+		}
+		after := l.Stats()
+		if after.Batches-before.Batches != 2 || after.Records-before.Records != 51 {
+			t.Fatalf("%+v, before %+v: want 2 batches (peer; 50 frames)", after, before)
+		}
+	})
+}
+
+// Loops of many groups write, cut, and read at the same time; then all is found again.
+func TestManyGroupsAtOnce(t *testing.T) {
+	eachForm(t, func(t *testing.T, f form) {
+		l := f.open(t)
+		var ds []*driver
+		var wg sync.WaitGroup
+		for id := range codec.GroupID(8) {
+			d, _ := drive(t, l, id)
+			ds = append(ds, d)
+			wg.Go(func() {
+				for i := range 60 {
+					d.append(1+i%3, i*7)
+					if i%9 == 8 {
+						d.leader.Term++
+						to := d.last() - codec.Index(i%5)
+						d.submit(codec.LogWrite{HasTruncate: true, Truncate: to, HasVote: true,
+							Vote: codec.Vote{Leader: d.leader}, Frame: d.frame(to, 2, 33)})
+					}
+					if i%16 == 0 {
+						if err := d.flushed.wait(d.seq); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
+		for _, d := range ds {
+			d.must(d.seq)
+			d.check(d.read)
+		}
+		mustClose(t, l)
+		if f.forgets {
+			return
+		}
+		l = f.open(t)
+		defer mustClose(t, l)
+		for _, d := range ds {
+			d.checkState(d.reopen(l))
+			d.check(d.read)
+		}
+	})
+}
