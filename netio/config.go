@@ -104,12 +104,12 @@ func (c Config) withDefaults() Config {
 func (c *Config) validate() error {
 	switch {
 	case c.Node == 0:
-		return fmt.Errorf("Node is 0, want a node id: %w", ErrConfig)
+		return fmt.Errorf("setting Node is 0, want a node id: %w", ErrConfig)
 	case len(c.ClusterID) == 0 || len(c.ClusterID) > codec.ClusterIDBytesMax:
-		return fmt.Errorf("ClusterID %q has %d bytes, want 1 to %d: %w",
+		return fmt.Errorf("setting ClusterID %q has %d bytes, want 1 to %d: %w",
 			c.ClusterID, len(c.ClusterID), codec.ClusterIDBytesMax, ErrConfig)
 	case c.Incarnation.IsZero():
-		return fmt.Errorf("Incarnation is zero, want random bits: %w", ErrConfig)
+		return fmt.Errorf("setting Incarnation is zero, want random bits: %w", ErrConfig)
 	}
 	ranges := []struct {
 		name             string
@@ -124,7 +124,7 @@ func (c *Config) validate() error {
 	}
 	for _, r := range ranges {
 		if r.value < r.from || r.value > r.end {
-			return fmt.Errorf("%s is %d, want %d to %d: %w", r.name, r.value, r.from, r.end, ErrConfig)
+			return fmt.Errorf("setting %s is %d, want %d to %d: %w", r.name, r.value, r.from, r.end, ErrConfig)
 		}
 	}
 	times := []struct {
@@ -139,7 +139,7 @@ func (c *Config) validate() error {
 	}
 	for _, r := range times {
 		if r.value < r.from || r.value > r.end {
-			return fmt.Errorf("%s is %v, want %v to %v: %w", r.name, r.value, r.from, r.end, ErrConfig)
+			return fmt.Errorf("setting %s is %v, want %v to %v: %w", r.name, r.value, r.from, r.end, ErrConfig)
 		}
 	}
 	return nil
@@ -152,18 +152,18 @@ func (c *Config) listenAddress() (addr *net.TCPAddr, loopback bool, err error) {
 	defer cancel()
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		return nil, false, fmt.Errorf("Listen %q, want host:port: %v: %w", c.Listen, err, ErrConfig)
+		return nil, false, fmt.Errorf("setting Listen %q, want host:port: %v: %w", c.Listen, err, ErrConfig)
 	}
 	number, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	if err != nil {
-		return nil, false, fmt.Errorf("Listen %q: port: %v: %w", c.Listen, err, ErrConfig)
+		return nil, false, fmt.Errorf("setting Listen %q: port: %v: %w", c.Listen, err, ErrConfig)
 	}
 	if host == "" {
 		return &net.TCPAddr{Port: number}, false, nil
 	}
 	found, err := net.DefaultResolver.LookupIPAddr(ctx, host)
 	if err != nil {
-		return nil, false, fmt.Errorf("Listen %q: host: %v: %w", c.Listen, err, ErrConfig)
+		return nil, false, fmt.Errorf("setting Listen %q: host: %v: %w", c.Listen, err, ErrConfig)
 	}
 	addr = &net.TCPAddr{IP: found[0].IP, Port: number, Zone: found[0].Zone}
 	return addr, addr.IP.IsLoopback(), nil

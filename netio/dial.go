@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"os"
 	"time"
 
 	"github.com/millrace/millrace/codec"
@@ -69,7 +68,7 @@ func dialCause(err error) Cause {
 	switch {
 	case errors.Is(err, ErrRefused) || errors.Is(err, codec.ErrCorrupt) || errors.Is(err, codec.ErrVersion):
 		return DialRefused
-	case errors.As(err, &op) && op.Op == "dial":
+	case errors.Is(err, errNotTaken) || errors.As(err, &op) && op.Op == "dial":
 		return DialFailed
 	}
 	return DialNoAnswer
@@ -108,7 +107,7 @@ func (l *lane) connect(ctx context.Context) (*outConn, error) {
 		return nil, err
 	}
 	if !o.opened {
-		return nil, fmt.Errorf("event loop did not take the connection: %w", os.ErrInvalid)
+		return nil, errNotTaken
 	}
 	return o, nil
 }
@@ -139,8 +138,10 @@ func (l *lane) serve(ctx context.Context, o *outConn) {
 		fired := false
 		select {
 		case <-o.ended:
-			l.t.report.report(slog.LevelInfo, l.key("ended"), "connection to peer ended",
-				"peer", l.peer, "lane", l.id, "address", l.address, "error", o.err)
+			if done != nil {
+				l.t.report.report(slog.LevelInfo, l.key("ended"), "connection to peer ended",
+					"peer", l.peer, "lane", l.id, "address", l.address, "error", o.err)
+			}
 			return
 		case <-done:
 			done = nil // what follows is ended, soon

@@ -24,5 +24,9 @@ var ErrRefused = errors.New("handshake refused")
 // errWrongLane is what a message of a kind that does not belong on its connection's lane ends the connection with.
 var errWrongLane = errors.New("message kind does not belong on this lane")
 
+// errNotTaken is wrapped where an event loop did not take an established connection, for want of a file number for
+// example; it was closed.
+var errNotTaken = errors.New("event loop did not take the connection")
+
 // errEngineStopped ends a dial or an accept once gnet's event loops have stopped by themselves.
 var errEngineStopped = errors.New("event loops have stopped")

@@ -1,11 +1,11 @@
 package netio
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -75,6 +75,8 @@ func (t *TCP) welcome(ctx context.Context, c *net.TCPConn, remote string) bool {
 		return false
 	}
 	if err := t.enroll(c, in); err != nil || !in.opened {
+		t.counters.count(AcceptFailed, 1)
+		t.report.report(slog.LevelError, "enroll", "peer connection lost", "remote", remote, "error", cmp.Or(err, errNotTaken))
 		t.leaveSlot(in)
 		return false
 	}
@@ -114,7 +116,7 @@ func (t *TCP) greet(c *net.TCPConn, remote string) (*inConn, codec.HandshakeStat
 		t.leaveSlot(in)
 		return nil, status, HandshakeTimedOut, err
 	}
-	if err := c.SetDeadline(time.Time{}); err != nil && !errors.Is(err, os.ErrClosed) {
+	if err := c.SetDeadline(time.Time{}); err != nil {
 		t.leaveSlot(in)
 		return nil, status, HandshakeTimedOut, err
 	}

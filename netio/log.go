@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"strings"
 	"sync"
 	"time"
 )
@@ -54,11 +56,11 @@ func (r *reporter) report(level slog.Level, key, message string, args ...any) {
 	r.log.Log(context.Background(), level, message, args...)
 }
 
-// forget makes the next report of key come through: what it is about was mended in between.
-func (r *reporter) forget(key string) {
+// forget makes the next reports whose keys begin so come through: what they are about was mended in between.
+func (r *reporter) forget(prefix string) {
 	r.mu.Lock()
-	delete(r.seen, key)
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.seen, func(key string, _ *reported) bool { return strings.HasPrefix(key, prefix) })
 }
 
 // makeRoom keeps the number of remembered keys bounded: a stranger chooses some of them.

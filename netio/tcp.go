@@ -149,10 +149,12 @@ func (t *TCP) keepAlive() net.KeepAliveConfig {
 // outlive the engine, and can't be had without gnet's own listener.
 func (t *TCP) enroll(c net.Conn, x any) error {
 	if t.stopped.Load() {
-		return errors.Join(errEngineStopped, c.Close())
+		return errors.Join(fmt.Errorf("%w: %w", errNotTaken, errEngineStopped), c.Close())
 	}
-	_, err := t.client.EnrollContext(c, x)
-	return err
+	if _, err := t.client.EnrollContext(c, x); err != nil {
+		return fmt.Errorf("%w: %w", errNotTaken, err)
+	}
+	return nil
 }
 
 // SetPeers tells which nodes to keep connections to. A peer that is gone or has another address loses its connections;

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/panjf2000/gnet/v2"
+
 	"github.com/millrace/millrace/codec"
 )
 
@@ -273,6 +275,24 @@ func TestCloseWhileBusy(t *testing.T) {
 	}
 }
 
+// What goes as it should leaves no line, of ours or of gnet.
+func TestQuietLife(t *testing.T) {
+	log, up, got := newLogSink(), newSink(), newSink()
+	cfg := testConfig(1)
+	cfg.Logger = log.logger()
+	a, b := start(t, cfg, up), start(t, testConfig(2), got)
+	connect(t, a, 2, b.Addr())
+	connect(t, b, 1, a.Addr())
+	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 1)})
+	got.wait(t, "a packet", func() bool { return len(got.packets) == 1 })
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if log.buf.Len() > 0 {
+		t.Errorf("logged:\n%s", log.buf.String())
+	}
+}
+
 func TestPeerThatMovesOrLeaves(t *testing.T) {
 	up, old, moved := newSink(), newSink(), newSink()
 	a := start(t, testConfig(1), up)
@@ -300,11 +320,22 @@ func TestEventLoopsThatStopAreReported(t *testing.T) {
 	cfg.Logger = log.logger()
 	a, b := start(t, cfg, newSink()), start(t, testConfig(2), newSink())
 	connect(t, a, 2, b.Addr())
+	connect(t, b, 1, a.Addr())
+	until(t, "all connections", func() bool { return a.Stats().ConnectionsIn == 2 })
 	if err := a.client.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	log.wait(t, "the report", func() bool { return log.countLocked("event loops have stopped by themselves") == 1 })
 	log.wait(t, "the failed dial", func() bool { return log.countLocked("event loops have stopped\"") >= 1 })
+	// Close stops the client once more, which would close its files twice; another one stands in.
+	other, err := gnet.NewClient(&events{t: a}, gnet.WithLogger(gnetLogger{cfg.Logger}))
+	if err == nil {
+		err = other.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.client = other
 }
 
 // TestNodeWithoutPeersAnswersWhoDialedIt: a node that was told no peers can send to one that shook hands with it.

@@ -21,17 +21,18 @@ const retryPause = 5 * time.Millisecond
 //
 // Owner: its goroutine, until it has ended.
 type client struct {
-	run      *Run
-	shard    *shard
-	book     *safety.Book
-	proposer Proposer
-	payloads [][]byte // one per put of a call
-
-	samples    [reportCalls]sample
+	// What each call touches comes first and lies together: with thousands of clients every cache line is a miss.
+	run        *Run
+	proposer   Proposer
+	payloads   [][]byte // one per put of a call
 	sampled    int
 	calls      int
 	unreported uint64 // puts answered and not yet in run.answered
 	ops        uint64
+	book       safety.Book
+
+	samples    [reportCalls]sample
+	shard      *shard
 	errors     uint64
 	firstError error
 }

@@ -166,7 +166,7 @@ func (r *Run) Measurement() Measurement {
 		if m.FirstError == nil {
 			m.FirstError = c.firstError
 		}
-		m.Books = append(m.Books, c.book)
+		m.Books = append(m.Books, &c.book)
 	}
 	for _, s := range r.shards {
 		m.Latency.Merge(s.histogram)

@@ -16,8 +16,8 @@ type Book struct {
 }
 
 // NewBook returns the book of the client with this number, counted from 0, for payloads of the given size in bytes.
-func NewBook(client int, payload int) *Book {
-	return &Book{client: uint64(client), identified: payload >= IdentityBytes}
+func NewBook(client int, payload int) Book {
+	return Book{client: uint64(client), identified: payload >= IdentityBytes}
 }
 
 // Issue gives the next put its serial and writes its identity into the payload, where there is room.

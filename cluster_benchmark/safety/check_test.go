@@ -23,7 +23,8 @@ const clients = 2
 func newHistory(payload int) *history {
 	h := &history{payload: payload, next: 2} // 1 is the membership
 	for i := range clients {
-		h.books = append(h.books, NewBook(i, payload))
+		book := NewBook(i, payload)
+		h.books = append(h.books, &book)
 	}
 	return h
 }
@@ -111,7 +112,7 @@ func TestGoodHistories(t *testing.T) {
 	}
 }
 
-// break_ is one way to break the log of one replica, or of all.
+// breaking is one way to break the log of one replica, or of all.
 type breaking struct {
 	name  string
 	apply func(log []pipeline.Entry) []pipeline.Entry

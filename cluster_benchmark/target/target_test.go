@@ -30,7 +30,7 @@ func put(t *testing.T, target Target, clients, puts, payload int) []*safety.Book
 	var wg sync.WaitGroup
 	for i := range clients {
 		b := safety.NewBook(i, payload)
-		books = append(books, b)
+		books = append(books, &b)
 		wg.Go(func() {
 			data := make([]byte, payload)
 			for range puts {

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// try runs a command line.
+func try(args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = execute(args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestBadArguments(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	profile := filepath.Join(dir, "own.yaml")
+	noResult := filepath.Join(dir, "no.jsonl")
+	for name, content := range map[string]string{file: "", profile: "nodes: 3\ncleints: 1\n", noResult: "put/s 100\n"} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --duration, --warmup, --store, --net, --rounds, --out, --json, --hgrm, --quiet, --help"
+	aTime := "with its unit, as 500ms, 10s or 1m30s"
+	for _, c := range []struct {
+		args string
+		want string
+	}{
+		{"bench", `unknown command "bench", want list, run or compare`},
+		{"list all", `list: argument "all", want none`},
+		{"list --clients 1", `--clients: unknown flag of "list", want one of --help`},
+		{"run", "run: 0 profiles given, want 1: quick, minimized, durable, or a path to a YAML file"},
+		{"run quick durable", "run: 2 profiles given, want 1: quick, minimized, durable, or a path to a YAML file"},
+		{"run slow", `unknown profile "slow", known: quick, minimized, durable, or a path to a YAML file`},
+		{"run ./no.yaml", "profile ./no.yaml: no such file or directory, want a YAML file or one of quick, minimized, durable"},
+		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, duration, warmup, ceiling_duration, ceiling_warmup, store, net, rounds, about`},
+		{"run quick --rate 5", `--rate: unknown flag of "run", want one of ` + flags},
+		{"run quick --groups=5", `--groups: unknown flag of "run", want one of ` + flags},
+		{"run quick -c 5", `-c: unknown flag of "run", want one of ` + flags},
+		{"run quick --clients", "--clients: no value, want different integers from 1 to 65536, separated by commas"},
+		{"run quick --clients 0", "--clients 0: want different integers from 1 to 65536, separated by commas"},
+		{"run quick --clients 1,x", "--clients 1,x: want different integers from 1 to 65536, separated by commas"},
+		{"run quick --clients=", `--clients "": want different integers from 1 to 65536, separated by commas`},
+		{"run quick --nodes 16", "--nodes 16: want different integers from 1 to 15, separated by commas"},
+		{"run quick --inflight -1", "--inflight -1: want different integers from 1 to 4096, separated by commas"},
+		{"run quick --batch 5000", "--batch 5000: want different integers from 1 to 4096, separated by commas"},
+		{"run quick --batch 4 --inflight 4", "--batch 4: want 1 beside inflight 4, since a batch is one call that waits"},
+		{"run quick --payload 128B", "--payload 128B: want different integers from 0 to 16777216, separated by commas"},
+		{"run quick --duration 10", "--duration 10: want a time from 100ms to 24h0m0s " + aTime},
+		{"run quick --warmup -1s", "--warmup -1s: want a time from 0s to 24h0m0s " + aTime},
+		{"run quick --store floppy", "--store floppy: want memory or wal"},
+		{"run quick --net udp", "--net udp: want inproc or tcp"},
+		{"run quick --rounds 0", "--rounds 0: want an integer from 1 to 1000"},
+		{"run quick --target raft", "--target raft: want different names out of millrace, ceiling-handoff, ceiling-disk, ceiling-net, separated by commas"},
+		{"run quick --quiet=perhaps", "--quiet perhaps: want true or false"},
+		{"run quick --out " + file, "--out " + file + ": not a directory, want a directory that can be written to"},
+		{"run quick --out " + dir + "/out --json " + dir + "/no/such.json", "--json " + dir + "/no/such.json: no such file or directory, want a file that can be written, or - for standard output"},
+		{"run quick --out " + dir + "/out --hgrm " + dir + "/no/x.hgrm", "--hgrm " + dir + "/no/x.hgrm: " + dir + "/no is no directory, want a file in one that exists"},
+		{"compare " + file, "compare: 1 result files given, want 2 to 26"},
+		{"compare " + file + " " + file, file + ": no results in it, want one JSON object a line"},
+		{"compare " + dir + "/none " + file, dir + "/none: no such file or directory, want a file of results"},
+		{"compare --json x a b", `--json: unknown flag of "compare", want one of --help`},
+	} {
+		code, stdout, stderr := try(strings.Split(c.args, " ")...)
+		if code != exitUsage || stderr != c.want+"\n" || stdout != "" {
+			t.Errorf("%s: exit code %d, standard output %q, error\n got %swant %s", c.args, code, stdout, stderr, c.want)
+		}
+	}
+	if code, _, stderr := try("compare", noResult, noResult); code != exitUsage || !strings.HasPrefix(stderr, noResult+":1: not a result: ") {
+		t.Errorf("compare of no result: exit code %d, %q", code, stderr)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "out")); err == nil && len(left) > 0 {
+		t.Errorf("refused runs left %v", left)
+	}
+}
+
+func TestList(t *testing.T) {
+	code, stdout, stderr := try("list")
+	if code != exitOK || stderr != "" {
+		t.Fatalf("exit code %d, %q", code, stderr)
+	}
+	for _, want := range []string{
+		"  quick ", "  minimized ", "  durable ", "  millrace ", "  ceiling-handoff ", "  ceiling-disk ", "  ceiling-net ",
+		"  memory ", "  wal ", "  inproc ", "  tcp ",
+	} {
+		line := ""
+		for l := range strings.Lines(stdout) {
+			if strings.HasPrefix(l, want) {
+				line = l
+			}
+		}
+		if len(strings.Fields(line)) < 5 {
+			t.Errorf("nothing is said of %s in\n%s", want, stdout)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want []string
+	}{
+		{"--help", []string{"list", "run", "compare"}},
+		{"", []string{"list", "run", "compare"}},
+		{"run --help", []string{"--clients LIST", "different integers from 1 to 65536", "memory or wal", "GOGC=400", "130 when ctrl-C", "run PROFILE"}},
+		{"run -h", []string{"--hgrm"}},
+		{"list --help", []string{"profiles, targets, stores and networks"}},
+		{"compare --help", []string{"OLD NEW", "ratio"}},
+		{"--version", []string{"commit", "go1."}},
+	} {
+		code, stdout, stderr := try(strings.Fields(c.args)...)
+		if code != exitOK || stderr != "" {
+			t.Errorf("%q: exit code %d, %q", c.args, code, stderr)
+		}
+		for _, w := range c.want {
+			if !strings.Contains(stdout, w) {
+				t.Errorf("%q says nothing of %q:\n%s", c.args, w, stdout)
+			}
+		}
+		for _, absent := range []string{"--rate", "--groups", "--processes", "--wal-backend", "--read-ratio", "peers", "chaos", "completion"} {
+			if strings.Contains(stdout, absent) {
+				t.Errorf("%q offers %s, which does not exist", c.args, absent)
+			}
+		}
+	}
+}
+
+func TestBuild(t *testing.T) {
+	defer func(v, c, d string) { version, commit, dirty = v, c, d }(version, commit, dirty)
+	version, commit, dirty = "v1.2.3", "abcdef", "true"
+	if b := build(); b.Version != "v1.2.3" || b.Commit != "abcdef" || !b.Dirty || !strings.HasPrefix(b.Go, "go1.") {
+		t.Errorf("build is %+v", b)
+	}
+	version, commit, dirty = "", "", ""
+	if b := build(); b.Version == "" || b.Commit == "" {
+		t.Errorf("build without the linker's help is %+v, want something in every field", b)
+	}
+}

@@ -1,0 +1,81 @@
+// Package netio moves packets between the nodes of a cluster: over TCP ([TCP]), or inside one process ([Network]). One
+// transport serves all Raft groups of a node.
+//
+//	node 1                                                        node 2
+//	Send(append, packets)                                         Link.Deliver(packets)
+//	  |                                                               ^
+//	lane: bounded queue --wake--> event loop: join, write             |
+//	  |   (control)  ============ connection 1 -> 2, control ===> event loop: cut, check, copy
+//	  |   (append)   ============ connection 1 -> 2, append ====> event loop: the same
+//	  |
+//	lane's goroutine: dial, shake hands, dial again; Link.Down
+//
+//	Node 2 sends on connections of its own, the same way back.
+//
+// # What it promises
+//
+// Packets of one lane to one peer arrive in order and unaltered (every byte is under a CRC32C), or they do not arrive.
+// Where some may be lost the sender's Link.Down is called, and nothing sent after the loss arrives before that call:
+// a lane that refused one packet refuses all behind it. Down is called
+//
+//   - when a connection has ended, whatever was queued being discarded;
+//   - when the first attempt to make it again has failed, and at later ones that fail if packets were refused since;
+//   - when it is up again, or has half of its room again, if packets were refused since the last call. So it also
+//     says: try now.
+//
+// Send never blocks: it takes one lock per run of packets for the same node, and at most one wake of the event loop
+// for all that is sent until the loop comes. Nothing of Link is called once Close has returned.
+//
+// Every queue has a bound in bytes. Going out that is Config.LaneBytesMax per peer and lane, what gnet holds and the
+// kernel did not take yet included. Coming in it is one incomplete message per connection, for which never more than
+// twice of what has arrived is allocated; whole messages belong to the receiver, who bounds them by the window that the
+// sender keeps. A frame that came in lies in a block with the others of one read (64 KiB at most, or one larger
+// frame): who keeps one of them keeps the block.
+//
+// Messages that belong on the other lane, damaged bytes, lengths beyond Config.MessageBytesMax and unknown versions end
+// the connection they came on, are counted by [Cause] and logged once a minute per peer and cause. No panic of a
+// callback leaves the transport; that connection ends.
+//
+// # Who may talk
+//
+// Before any message the two sides shake hands (codec.Handshake): cluster, both node ids, incarnation, lane; at most
+// codec.HandshakeSizeMax bytes, within Config.HandshakeTimeout, and not one byte more before the answer. Both sides
+// ask Link.Verify about the other. A packet's Node is what the handshake said, nothing in the message. A newer
+// connection of the same peer and lane takes the older one's place, of which nothing is delivered from then on. A node
+// that dialed this one, was verified and said where it listens becomes a peer, also if SetPeers did not name it: one
+// that knows no membership yet must be able to answer a candidate.
+//
+// There is no TLS yet. A handshake proves nothing to somebody who can read another's, so the listen address must be
+// loopback unless Config.Insecure is set, which is logged each minute. Raft is not made for nodes that lie: a peer that
+// was let in can destroy the cluster.
+//
+// # In which order to read
+//
+//   - errors.go, config.go, stats.go: what can be said, set and counted
+//   - tcp.go: the transport and its life; the only other go statements are in listen.go
+//   - lane.go, writer.go: from Send to the socket
+//   - dial.go, listen.go, handshake.go: how connections come to be, and their limits
+//   - events.go, parser.go: from the socket to Link.Deliver
+//   - network.go: the transport inside one process
+//   - log.go, sockopt_*.go: small tools
+//
+// # Decisions
+//
+// Each connection carries packets one way. With a connection per direction each side decides alone when its packets
+// start anew, and neither has to agree with the other on which of two connections counts.
+//
+// gnet moves the bytes once a connection is established; listening, dialing and the handshake are plain connections of
+// the standard library. gnet's own listener stops the whole engine at the first error of accept (too many open files),
+// has no limits and no deadlines; and what has not shaken hands never reaches an event loop this way. So gnet is used
+// as its client, which takes connections in the caller's goroutine; its engine's Register hands them to a pool of
+// goroutines that outlives the engine, and is a data race under the default balancing.
+//
+// All of gnet's hazards that are known are dealt with here: it has no limit to what it buffers (lane.go gives it
+// little, events.go leaves it nothing), no recover (events.go), no word when a full socket takes bytes again (the lane
+// looks again, sooner while it makes progress), slices that are reused after each callback (parser.go copies), and a
+// wake or an enrolment after its end writes into a closed file or waits for ever (Close ends all who could do that
+// first). If its loops end by themselves, that is logged as an error and nothing is dialed or accepted any more.
+//
+// A frame above 2 KiB is written from where it lies, a smaller one is copied behind its header. Messages without a
+// frame are read in place; those with one are copied once, all of one read together.
+package netio
