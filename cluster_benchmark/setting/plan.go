@@ -96,14 +96,3 @@ func (p *Plan) Times(target string) (warmup, duration time.Duration) {
 	}
 	return p.Warmup, p.Duration
 }
-
-// Total returns how long all of a plan's load lasts, without starting and checking clusters.
-func (p *Plan) Total() time.Duration {
-	one := time.Duration(0)
-	for _, target := range p.Targets {
-		warmup, duration := p.Times(target)
-		one += warmup + duration
-	}
-	combinations := len(p.Nodes) * len(p.Clients) * len(p.Inflight) * len(p.Batch) * len(p.Payload)
-	return one * time.Duration(combinations*p.Rounds)
-}

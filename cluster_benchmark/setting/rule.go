@@ -22,7 +22,6 @@ type Rule struct {
 	ProfileOnly bool
 
 	set func(p *Plan, values []string) bool // false: a value is not what Wants says
-	get func(p *Plan) string
 }
 
 // Key returns the setting's name in a profile.
@@ -43,9 +42,6 @@ func (r *Rule) SetText(p *Plan, text string) error {
 	}
 	return r.Set(p, text)
 }
-
-// Get returns what the plan holds, as a flag would say it.
-func (r *Rule) Get(p *Plan) string { return r.get(p) }
 
 // Names of the targets, in the order in which they are listed.
 const (
@@ -136,13 +132,6 @@ func numbers(name, about string, low, high int, field func(*Plan) *[]int) Rule {
 			*field(p) = list
 			return true
 		},
-		get: func(p *Plan) string {
-			list := make([]string, 0, len(*field(p)))
-			for _, n := range *field(p) {
-				list = append(list, strconv.Itoa(n))
-			}
-			return strings.Join(list, ",")
-		},
 	}
 }
 
@@ -157,7 +146,6 @@ func rounds() Rule {
 			p.Rounds = n
 			return true
 		},
-		get: func(p *Plan) string { return strconv.Itoa(p.Rounds) },
 	}
 }
 
@@ -173,7 +161,6 @@ func duration(name, about string, low time.Duration, field func(*Plan) *time.Dur
 			*field(p) = d
 			return true
 		},
-		get: func(p *Plan) string { return field(p).String() },
 	}
 }
 
@@ -199,7 +186,6 @@ func choices(name, about string, from []Choice, field func(*Plan) *[]string) Rul
 			*field(p) = slices.Clone(values)
 			return true
 		},
-		get: func(p *Plan) string { return strings.Join(*field(p), ",") },
 	}
 }
 
@@ -211,7 +197,6 @@ func choice(name, about string, from []Choice, field func(*Plan) *string) Rule {
 			*field(p) = values[0]
 			return slices.Contains(known, values[0])
 		},
-		get: func(p *Plan) string { return *field(p) },
 	}
 }
 
@@ -222,6 +207,5 @@ func text(name, about string, field func(*Plan) *string) Rule {
 			*field(p) = strings.Join(strings.Fields(values[0]), " ")
 			return *field(p) != ""
 		},
-		get: func(p *Plan) string { return *field(p) },
 	}
 }

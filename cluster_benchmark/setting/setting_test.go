@@ -47,9 +47,9 @@ func TestRulesTakeAndRefuse(t *testing.T) {
 				t.Errorf("%s %q: %v", c.name, text, err)
 				continue
 			}
-			var again Plan
-			if err := r.SetText(&again, r.Get(&p)); err != nil || !reflect.DeepEqual(p, again) {
-				t.Errorf("%s %q comes back as %q: %v", c.name, text, r.Get(&p), err)
+			// Only text of zero value leaves an empty plan as it was.
+			if reflect.DeepEqual(p, Plan{}) && text != "0s" {
+				t.Errorf("%s %q changes nothing", c.name, text)
 			}
 		}
 		for _, text := range c.refuse {
@@ -100,13 +100,9 @@ func TestCombinationsThatNothingCanServe(t *testing.T) {
 
 func TestCeilingsRunNoLongerThanTheEngine(t *testing.T) {
 	p := Defaults()
-	p.Targets, p.Clients = []string{Millrace, CeilingDisk}, []int{1, 2}
 	p.Warmup, p.Duration, p.CeilingWarmup, p.CeilingDuration = 2*time.Second, 10*time.Second, time.Second, 4*time.Second
 	if w, d := p.Times(CeilingDisk); w != time.Second || d != 4*time.Second {
 		t.Errorf("ceiling is warmed up %v and measured %v, want 1s and 4s", w, d)
-	}
-	if got, want := p.Total(), 2*17*time.Second; got != want {
-		t.Errorf("the plan takes %v, want %v", got, want)
 	}
 	p.Warmup, p.Duration = 0, time.Second
 	if w, d := p.Times(CeilingDisk); w != 0 || d != time.Second {
@@ -131,7 +127,12 @@ func TestProfilesOfTheSuite(t *testing.T) {
 		plans[name] = plan
 	}
 	quick := plans["quick"]
-	if total := quick.Total(); total > 45*time.Second {
+	total := time.Duration(0)
+	for _, target := range quick.Targets {
+		warmup, duration := quick.Times(target)
+		total += warmup + duration
+	}
+	if scenarios, err := quick.Scenarios(); err != nil || len(scenarios) != 1 || quick.Rounds != 1 || total > 45*time.Second {
 		t.Errorf("quick loads the machine for %v, want a whole run under a minute", total)
 	}
 	if len(quick.Targets) != 4 || quick.Duration != 10*time.Second || !slices.Equal(quick.Clients, []int{256}) || !slices.Equal(quick.Payload, []int{128}) {

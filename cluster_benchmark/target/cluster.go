@@ -71,10 +71,8 @@ func (c *cluster) elect(ctx context.Context) error {
 	for _, n := range c.nodes {
 		members = append(members, codec.Node{ID: n.NodeID(), Address: n.Addr()})
 	}
-	for _, n := range c.nodes {
-		if err := n.Initialize(ctx, codec.NewMembership(codec.SeveralLeadersPerTerm, members...)); err != nil {
-			return fmt.Errorf("initialize node %d: %w", n.NodeID(), err)
-		}
+	if err := c.nodes[0].Initialize(ctx, codec.NewMembership(codec.SeveralLeadersPerTerm, members...)); err != nil {
+		return fmt.Errorf("initialize the cluster: %w", err)
 	}
 	for _, n := range c.nodes {
 		if _, err := n.WaitLeader(ctx); err != nil {

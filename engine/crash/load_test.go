@@ -114,6 +114,10 @@ type load struct {
 	pause time.Duration
 }
 
+// retryPause is how long a client rests after an error that says that nothing happened: the node may be on its way
+// down, or not know yet that it leads no more.
+const retryPause = time.Millisecond
+
 // run returns when every put was answered.
 func (l *load) run(ctx context.Context) {
 	var clients sync.WaitGroup
@@ -129,13 +133,12 @@ func (l *load) run(ctx context.Context) {
 	clients.Wait()
 }
 
-// rest waits for the pause after a put.
-func (l *load) rest(ctx context.Context) {
-	if l.pause == 0 {
+func rest(ctx context.Context, pause time.Duration) {
+	if pause == 0 {
 		return
 	}
 	select {
-	case <-time.After(l.pause):
+	case <-time.After(pause):
 	case <-ctx.Done():
 	}
 }
@@ -167,8 +170,9 @@ func (l *load) closedLoop(ctx context.Context, client uint64, r *rand.Rand) {
 				l.record.unknown(id)
 				break
 			}
+			rest(ctx, retryPause)
 		}
-		l.rest(ctx)
+		rest(ctx, l.pause)
 	}
 }
 
@@ -199,9 +203,10 @@ func (l *load) windowedLoop(ctx context.Context, client uint64, r *rand.Rand) {
 		if err != nil {
 			l.record.refused(id)
 			<-tokens
+			rest(ctx, retryPause)
 		}
 		if serial%uint64(l.window) == 0 {
-			l.rest(ctx)
+			rest(ctx, l.pause)
 		}
 	}
 	for range l.window {
@@ -235,6 +240,7 @@ func putUntil(ctx context.Context, s *seats, record recorder, id identity) error
 			record.unknown(id)
 			return fmt.Errorf("%v: %w", id, err)
 		}
+		rest(ctx, retryPause)
 	}
 }
 
