@@ -55,7 +55,7 @@ type appender interface {
 }
 
 // roll decides where segments end, as tidwall/wal does: a segment ends with the record that reaches its size, and one
-// that was opened beyond it gets no record at all. The second differs by one byte from the first, on purpose.
+// that is found beyond it at open gets no record at all. (One that is exactly full at open gets one more.)
 type roll struct {
 	size  int // bytes in the newest segment
 	limit int

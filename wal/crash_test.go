@@ -20,14 +20,17 @@ import (
 // W8: power is cut before each operation of two lives of a log: creation, rolls, close, reopening. Nothing that was
 // acknowledged, or reported at open, is lost; and the log always opens again.
 func TestCrashAtEveryOperation(t *testing.T) {
-	const seeds = 12
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 4
+	}
 	w := newWorld()
 	cuts, op := 0, 0
 	w.fault.Before(func(o vfs.Op, name string) {
 		if op++; !changes(o) {
 			return // the disk is as before the operation after it
 		}
-		for seed := range uint64(seeds) {
+		for seed := range seeds {
 			c := vfs.RandomCrash(uint64(op)*seeds + seed)
 			switch seed {
 			case 0:
@@ -44,8 +47,8 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	if err := w.script(9); err != nil {
 		t.Fatal(err)
 	}
-	if cuts < 1000 {
-		t.Fatalf("%d power cuts, want 1000", cuts)
+	if cuts < 500 {
+		t.Fatalf("%d power cuts, want 500", cuts)
 	}
 	t.Logf("%d power cuts at %d operations", cuts, op)
 }
@@ -156,129 +159,125 @@ func syncSites(t *testing.T) map[string]int {
 	return sites
 }
 
-// Every sync is needed: with any one call silently ignored there is a power cut that loses something promised. Places
-// that call more than one sync (two directories in a loop) must be needed for each.
-func TestEverySyncIsNeeded(t *testing.T) {
-	noticed := map[string]int{} // by site and the kind of name that is synced
-	ignored := map[string]int{}
-	reachedSites := map[string]int{}
-	label := func(name string) string {
-		name = strings.TrimSuffix(name, tempSuffix)
-		switch {
-		case strings.HasSuffix(name, brokenSuffix):
-			return "broken"
-		case strings.Contains(name, "/wal/"):
-			return "segment"
-		case strings.HasSuffix(name, "disk/deep/node"):
-			return "dir"
-		}
-		return name[strings.LastIndex(name, "/")+1:]
+// needed counts, for each place that syncs and each kind of name, how often the sync was ignored and whether a power cut
+// showed the loss.
+type needed struct {
+	noticed map[string]bool
+	ignored map[string]int
+	reached map[string]bool // places of the code
+}
+
+// label says what a sync is of.
+func label(name string) string {
+	name = strings.TrimSuffix(name, tempSuffix)
+	switch {
+	case strings.HasSuffix(name, brokenSuffix):
+		return "broken"
+	case strings.Contains(name, "/wal/"):
+		return "segment"
+	case strings.HasSuffix(name, "disk/deep/node"):
+		return "dir"
 	}
-	// life runs with the n-th sync ignored and cuts the power before each later operation and at the end.
-	life := func(w *world, n int, run func() error) (reached bool) {
-		count, where := 0, ""
-		check := func() {
-			for seed := range uint64(5) {
-				c := vfs.RandomCrash(seed + uint64(count))
-				if seed == 0 {
-					c = vfs.LoseAll()
-				}
-				if w.survives(w.mem.Crash(c)) != nil {
-					noticed[where]++
-					return
-				}
+	return name[strings.LastIndex(name, "/")+1:]
+}
+
+// life runs with the n-th sync ignored and cuts the power before each later operation and at the end. It tells whether
+// there was an n-th sync.
+func (d *needed) life(w *world, n int, run func() error) (reached bool) {
+	count, where := 0, ""
+	check := func() {
+		for seed := range uint64(5) {
+			c := vfs.RandomCrash(seed + uint64(count))
+			if seed == 0 {
+				c = vfs.LoseAll()
+			}
+			if !d.noticed[where] && w.survives(w.mem.Crash(c)) != nil {
+				d.noticed[where] = true
 			}
 		}
-		w.fault.Before(func(o vfs.Op, name string) {
-			if where != "" && noticed[where] == 0 && changes(o) {
-				check()
-			}
-			if o != vfs.OpSync && o != vfs.OpSyncDir {
-				return
-			}
-			if count++; count == n {
-				found := sites()
-				for _, at := range found {
-					reachedSites[at]++
-				}
-				where = found[0] + " " + label(name)
-				ignored[where]++
-			}
-		})
-		for _, op := range []vfs.Op{vfs.OpSync, vfs.OpSyncDir} {
-			w.fault.InjectIf(op, func() bool { return count == n }, vfs.Ignore, nil)
-		}
-		err := run()
-		w.fault.Before(nil)
-		if where != "" && err == nil && noticed[where] == 0 {
+	}
+	w.fault.Before(func(o vfs.Op, name string) {
+		if where != "" && changes(o) {
 			check()
 		}
-		return where != ""
-	}
-	for n := 1; ; n++ {
-		w := newWorld()
-		if !life(w, n, func() error { return w.script(5) }) {
-			break
+		if o != vfs.OpSync && o != vfs.OpSyncDir {
+			return
 		}
-	}
-	// Second lives, after a first that was killed (every byte can still be read) or lost power before each operation.
-	second := func(w *world) func() error {
-		return func() error {
-			if err := w.open(); err != nil {
-				return err
+		if count++; count == n {
+			found := sites()
+			for _, at := range found {
+				d.reached[at] = true
 			}
-			w.groups[0].append(1, 20)
-			w.log.Pump()
-			return nil
+			where = found[0] + " " + label(name)
+			d.ignored[where]++
 		}
+	})
+	for _, op := range []vfs.Op{vfs.OpSync, vfs.OpSyncDir} {
+		w.fault.InjectIf(op, func() bool { return count == n }, vfs.Ignore, nil)
 	}
-	for n := 1; ; n++ {
+	err := run()
+	w.fault.Before(nil)
+	if where != "" && err == nil {
+		check()
+	}
+	return where != ""
+}
+
+// secondLives ignores each sync of openings after a first life that was killed (every byte can still be read) or lost
+// power before its n-th operation; false when the life has no n-th.
+func (d *needed) secondLives(t *testing.T, n int) bool {
+	for sync := 1; ; sync++ {
 		w := newWorld()
 		killed, err := w.until(n, func() error { return w.script(4) })
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !killed {
-			break
+			return false
 		}
-		for sync := 1; sync < 12; sync++ {
-			w := newWorld()
-			if _, err := w.until(n, func() error { return w.script(4) }); err != nil {
-				t.Fatal(err)
-			}
-			for seed := range uint64(4) {
-				torn := w.on(w.mem.Crash(tearing(uint64(n)*4 + seed)))
-				life(torn, sync, second(torn))
-			}
-			again := w.on(w.mem)
-			if !life(again, sync, second(again)) {
-				break
-			}
+		for seed := range uint64(4) {
+			torn := w.on(w.mem.Crash(tearing(uint64(n)*4 + seed)))
+			d.life(torn, sync, torn.short)
+		}
+		if again := w.on(w.mem); !d.life(again, sync, again.short) {
+			return true
 		}
 	}
-	// Second lives after a first that ended with half a write, readable but on no disk.
-	for n := 1; ; n++ {
-		reached := false
-		for sync := 1; sync < 12; sync++ {
-			w := newWorld()
-			w.fault.Inject(vfs.OpWrite, n, vfs.Short, syscall.ENOSPC)
-			if w.script(4) == nil {
-				break
-			}
-			reached = true
-			w.mem.Kill()
-			again := w.on(w.mem)
-			life(again, sync, second(again))
+}
+
+// afterHalfAWrite does the same after a first life whose n-th write fell short: readable, and on no disk.
+func (d *needed) afterHalfAWrite(n int) bool {
+	for sync := 1; ; sync++ {
+		w := newWorld()
+		w.fault.Inject(vfs.OpWrite, n, vfs.Short, syscall.ENOSPC)
+		if w.script(4) == nil {
+			return false
 		}
-		if !reached {
+		w.mem.Kill()
+		if again := w.on(w.mem); !d.life(again, sync, again.short) {
+			return true
+		}
+	}
+}
+
+// Every sync is needed: with any one call silently ignored there is a power cut that loses something promised. Places
+// that sync several things (two directories in a loop) must be needed for each.
+func TestEverySyncIsNeeded(t *testing.T) {
+	d := &needed{map[string]bool{}, map[string]int{}, map[string]bool{}}
+	for n := 1; ; n++ {
+		if w := newWorld(); !d.life(w, n, func() error { return w.script(5) }) {
 			break
 		}
+	}
+	for n := 1; d.secondLives(t, n); n++ {
+	}
+	for n := 1; d.afterHalfAWrite(n); n++ {
 	}
 	inCode := syncSites(t)
-	for _, where := range slices.Sorted(maps.Keys(ignored)) {
-		t.Logf("%-40s ignored %4d times, noticed %d", where, ignored[where], noticed[where])
-		if noticed[where] == 0 {
-			t.Errorf("%s: the sync was ignored %d times and nothing was lost: it is not needed, or the checker is blind", where, ignored[where])
+	for _, where := range slices.Sorted(maps.Keys(d.ignored)) {
+		t.Logf("%-40s ignored %4d times, noticed: %v", where, d.ignored[where], d.noticed[where])
+		if !d.noticed[where] {
+			t.Errorf("%s: the sync was ignored %d times and nothing was lost: it is not needed, or the checker is blind", where, d.ignored[where])
 		}
 		at, _, _ := strings.Cut(where, " ")
 		if _, ok := inCode[at]; !ok {
@@ -286,7 +285,7 @@ func TestEverySyncIsNeeded(t *testing.T) {
 		}
 	}
 	for at := range inCode {
-		if reachedSites[at] == 0 {
+		if !d.reached[at] {
 			t.Errorf("%s: sync was never reached", at)
 		}
 	}

@@ -413,6 +413,40 @@ func TestDamageReplayNeverInfers(t *testing.T) {
 	}
 }
 
+// A record of this log, whole and with the right sequence, but of another life: as when a write went to the wrong place,
+// or an old version of a sector is read back. Only the chain tells. In the middle it is damage; at the end it is cut.
+func TestDamageRecordOfAnotherLife(t *testing.T) {
+	eachPlace(t, func(t *testing.T, p place) {
+		model := session(t, p, 6, 30)
+		unseal(t, p)
+		before, tail := p.image(t), p.tail(t)
+		starts := recordStarts(t, before[tail])
+		for i := 1; i < len(starts)-1; i++ {
+			r, err := readRecord(before[tail][starts[i]:], mustIdentity(t, p))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var other batch
+			h := r.header
+			h.previous++
+			other.add(&h, r.payload, r.frame.Checksum())
+			b := bytes.Clone(before[tail])
+			copy(b[starts[i]:], other.bytes)
+			p.restore(t, before)
+			p.write(t, tail, b)
+			if last := i == len(starts)-2; last {
+				if held := usable(t, p, model, 2*(i-1)); held != 2*(i-1) {
+					t.Fatalf("%d entries held, want %d", held, 2*(i-1))
+				}
+				continue
+			}
+			if _, err := p.open(); !errors.Is(err, codec.ErrCorrupt) || !strings.Contains(err.Error(), fmt.Sprintf("%s at offset %d", tail, starts[i])) {
+				t.Fatalf("record %d: %v", i, err)
+			}
+		}
+	})
+}
+
 func mustIdentity(t testing.TB, p place) uint32 {
 	t.Helper()
 	id, found, err := readIdentity(p.fs, &p.cfg)

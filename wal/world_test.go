@@ -289,6 +289,16 @@ func (w *world) script(rounds int) error {
 	return nil
 }
 
+// short is a life of one write.
+func (w *world) short() error {
+	if err := w.open(); err != nil {
+		return err
+	}
+	w.groups[0].append(1, 20)
+	w.log.Pump()
+	return nil
+}
+
 func (w *world) close() error {
 	if !w.log.queue.poisoned.Load() {
 		w.phase = between

@@ -100,6 +100,14 @@ func TestCommitIsBoundedByWhatIsVerified(t *testing.T) {
 	want(t, "acks of the new leader", l.c.verified, 8)
 }
 
+// What one leader has verified says nothing about the next one's log.
+func TestVerifiedEndsWithTheLeader(t *testing.T) {
+	l := openOf(t, 1, one, codec.Vote{})
+	want(t, "commit", l.frame(won(1, 3), first, by(1, 3), 5, 2).Commit, 2)
+	want(t, "commit", l.heartbeat(won(2, 2), first, 6).Commit, 2)
+	want(t, "commit", l.heartbeat(won(2, 2), at(1, 3, 4), 6).Commit, 4)
+}
+
 // An ack names at most what was verified under this vote, even if more is held.
 func TestAckIsBoundedByWhatIsVerified(t *testing.T) {
 	l := openOf(t, 1, one, won(1, 3), repeat(by(1, 3), 9)...)

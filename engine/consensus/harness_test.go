@@ -127,6 +127,41 @@ type testPacket struct {
 	entries  []testEntry
 }
 
+// String describes a packet in one line.
+func (p *testPacket) String() string {
+	m := &p.send.Message
+	s := fmt.Sprintf("%d -> %d %v", p.from, p.to, m.Kind)
+	if m.Status != codec.StatusNone {
+		s += fmt.Sprintf(" %v", m.Status)
+	}
+	s += fmt.Sprintf(" vote %v log %v", m.Vote, m.Log)
+	if m.Commit > 0 {
+		s += fmt.Sprintf(" commit %d", m.Commit)
+	}
+	if m.Stream > 0 {
+		s += fmt.Sprintf(" stream %d", m.Stream)
+	}
+	if f := &p.send.Frame; !f.IsZero() {
+		s += fmt.Sprintf(" frame %d..%d", f.First, f.Last())
+	}
+	return s
+}
+
+// writeString describes a write in one line.
+func writeString(w *testWrite) string {
+	s := fmt.Sprintf("writes #%d", w.Seq)
+	if w.HasVote {
+		s += fmt.Sprintf(" vote %v", w.Vote)
+	}
+	if w.HasTruncate {
+		s += fmt.Sprintf(" truncate to %d", w.Truncate)
+	}
+	if f := &w.Frame; !f.IsZero() {
+		s += fmt.Sprintf(" %v frame of %v %d..%d", f.Kind, f.Leader, f.First, f.Last())
+	}
+	return s
+}
+
 // testNode is a node with its volatile log, its disk and what waits for the disk.
 type testNode struct {
 	id      codec.NodeID
@@ -310,13 +345,16 @@ func (c *testCluster) stepWith(n *testNode, in *Input, entries []testEntry) {
 		w := testWrite{Write: out.Write, entries: c.contents(n, out.Write.Frame, in, entries)}
 		n.mem.apply(&w)
 		n.writes = append(n.writes, w)
-		c.note("%d write %+v", n.id, out.Write)
+		c.note("%d     %s", n.id, writeString(&w))
 	}
 	for _, s := range out.Now {
 		c.send(n, c.packet(n, s))
 	}
 	for _, s := range out.AfterFlush {
 		n.held, n.heldSeq = append(n.held, c.packet(n, s)), append(n.heldSeq, out.Write.Seq)
+	}
+	if out.Commit > c.check.commit {
+		c.note("%d     commits %d", n.id, out.Commit)
 	}
 	c.check.after(n)
 	c.flushSoon(n)
@@ -365,9 +403,7 @@ func (c *testCluster) packet(n *testNode, s Send) testPacket {
 // send puts a packet on its way.
 func (c *testCluster) send(n *testNode, p testPacket) {
 	c.check.leaves(n, &p)
-	c.note("%d>%d %v %v %v log %v commit %d stream %d frame %d+%d",
-		p.from, p.to, p.send.Message.Kind, p.send.Message.Status, p.send.Message.Vote,
-		p.send.Message.Log, p.send.Message.Commit, p.send.Message.Stream, p.send.Frame.First, p.send.Frame.Count)
+	c.note("%s", p.String())
 	copies := 1
 	if c.duplicate != nil && c.duplicate() {
 		copies = 2
@@ -422,6 +458,7 @@ func (c *testCluster) flushSoon(n *testNode) {
 
 // flush makes a node's writes up to seq durable and reports it.
 func (c *testCluster) flush(n *testNode, seq uint64) {
+	c.note("%d     flushed #%d", n.id, seq)
 	for len(n.writes) > 0 && n.writes[0].Seq <= seq {
 		n.disk.apply(&n.writes[0])
 		n.writes = n.writes[1:]

@@ -15,18 +15,20 @@ const (
 
 // Raft 5.1: a request of a stale term is refused, and the refusal shows the newer vote.
 func TestPaper51StaleTermIsRefused(t *testing.T) {
-	l := openOf(t, 1, one, asked(5, 2), by(1, 1))
-	for _, m := range []codec.Message{
-		{Kind: codec.MessageVote, Vote: asked(4, 3), Log: at(1, 1, 2)},
-		{Kind: codec.MessageAppend, Vote: won(4, 3), Log: at(1, 1, 2)},
-		{Kind: codec.MessageHeartbeat, Vote: won(4, 3), Log: at(1, 1, 2)},
-	} {
-		out := l.hear(3, m)
-		reply := l.only(out.Now)
-		want(t, "status", reply.Status, codec.StatusRefused)
-		want(t, "kind", reply.Kind, m.Kind+1)
-		want(t, "vote", reply.Vote, asked(5, 2))
-		want(t, "write", out.Write.Seq, 0)
+	for _, vote := range []codec.Vote{asked(5, 2), won(5, 2)} {
+		l := openOf(t, 1, one, vote, by(1, 1))
+		for _, m := range []codec.Message{
+			{Kind: codec.MessageVote, Vote: asked(4, 3), Log: at(1, 1, 2)},
+			{Kind: codec.MessageAppend, Vote: won(4, 3), Log: at(1, 1, 2)},
+			{Kind: codec.MessageHeartbeat, Vote: won(4, 3), Log: at(1, 1, 2)},
+		} {
+			out := l.hear(3, m)
+			reply := l.only(out.Now)
+			want(t, "status", reply.Status, codec.StatusRefused)
+			want(t, "kind", reply.Kind, m.Kind+1)
+			want(t, "vote", reply.Vote, vote)
+			want(t, "write", out.Write.Seq, 0)
+		}
 	}
 }
 

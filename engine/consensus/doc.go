@@ -1,0 +1,104 @@
+// Package consensus is the Raft protocol of one group on one node as a pure function: [Core.Step] takes the time and one
+// event and says what to write, what to send, what is committed and when to call again. It knows no goroutine, lock,
+// clock, disk or network; a run is a function of its seed and its inputs. Frames pass through as descriptions
+// ([codec.FrameMeta]), never as bytes.
+//
+//	            Input                                    Output
+//	  proposal ------.                              .---> Write       one piece for the log, numbered Seq
+//	  message --------|      .----------------.     |---> Now         messages that promise nothing new
+//	  flushed(Seq) ---+----> |   Core.Step    | ----+---> AfterFlush  promises: leave when Seq is durable
+//	  peer down ------|      '----------------'     |---> Commit      what may be applied
+//	  initialize ----'     vote, log descriptions,   '---> Deadline   call again then at the latest
+//	  (time)               commit, peers' progress
+//
+// # What it promises
+//
+// With any loss, delay, repetition and reordering of messages, any pauses and any crashes that
+// lose what was not reported as flushed:
+//
+//   - at most one node leads under a leader id (term, node), and in one life of it only; with one leader per term, at
+//     most one node leads in a term;
+//   - two logs that hold the same log id are equal up to it;
+//   - what is committed is in the log of every later leader, is never cut, and stands at the same index everywhere;
+//   - no message promises what is not durable: a vote asked for, granted or followed, entries held;
+//   - Commit never goes back in one life, and after a restart starts at most at the log's end;
+//   - no message, whoever sent it, makes Step panic. A message that no correct peer sends is dropped and counted
+//     ([Status].Malformed). One that can only mean that somewhere a promise was broken ends in [Output].Fatal.
+//
+// A panic "BUG: ..." is this package's or its caller's fault. Raft trusts its voters: one that lies can still stop or
+// fork a group.
+//
+// # The caller's part
+//
+// It carries writes out in the order of their Seq, each as a whole, and reports them with InputFlushed, at once or many
+// together. Now may leave before the write is even begun. AfterFlush is non-empty only where there is a write, and waits
+// for it. A Send with a frame names a frame of the log as it stands in that step. What [New] is given must be durable.
+//
+// # Order of reading
+//
+//	types.go                 inputs and outputs
+//	core.go, dispatch.go     New, Step, and the tables [role][input], [role][message] with one small handler a cell
+//	election.go              timeouts, campaigns, votes, leases
+//	replication_follower.go  accepting a leader, the consistency check, truncation, what an ack may say
+//	replication_leader.go    becoming leader, streams, probes, heartbeats, answers
+//	progress.go              what a leader knows of a peer, the window
+//	commit.go, quorum.go     counting
+//	log.go, frames.go        what the log holds, without its bytes; ring.go: the queue used here and there
+//	invariants.go            what holds after every step (with the build tag "invariants": all of it)
+//	status.go, errors.go     looking in from outside
+//
+// testdata holds traces of whole scenes; paper_test.go follows the sections of the paper; sim_test.go runs clusters
+// under random faults.
+//
+// # Decisions
+//
+// Votes are openraft's: (term, node, committed), compared by [codec.Vote.Covers] in the mode of the membership. A node
+// without membership does not know the mode and takes only steps that both modes allow: after granting T1-N3 it must
+// not follow T1-N2 where several leaders per term are ordered, and must not grant T1-N3 after T1-N2 where they are not.
+// A leader that is refused for that reason alone resigns and campaigns in a greater term, which both modes take.
+//
+// Requests for votes wait for the flush of the candidate's own vote. They promise something: that this leader id is
+// claimed once, and that the log end they name will not be lost before a grant given to it comes back. (Were they sent
+// at once, a candidate that lost its unflushed tail in a crash could ask again in the same term and count a grant that
+// was given to the longer log.) For the same reason a stored vote of the node's own is spent at start, committed or not:
+// the next campaign takes a greater term. A candidate whose disk hangs so asks nobody and drives no term up.
+//
+// A greater vote seen in an answer of a voter ends a campaign or leadership and is taken over as an uncommitted vote. It
+// is written like any vote, which costs little and keeps one rule (the vote in memory is the newest one written), but
+// promises nobody anything: its candidate still has to ask, and its log is compared then. Answers of others than voters
+// depose nobody. So a learner that holds a greater vote than the leader's gets no entries until the term has passed it.
+//
+// A vote request that is refused, for whatever reason, teaches no term. A candidate with a short log hence can't push up
+// the term of those with a longer one; it learns from their own next requests, they from its refusals. One that was
+// refused by a voter with a longer log waits a maximum timeout longer.
+//
+// A leader refuses votes while a write quorum has answered something it sent less than a minimum election timeout ago,
+// or it became leader less than that ago. One that hears nobody grants, and thereby steps down.
+//
+// All of a follower's answers under a leader's vote, also conflicts and heartbeat replies, wait until that vote is
+// durable: the leader takes each for a sign that this node follows it. An ack waits for everything up to the entry it
+// names, and names at most what was verified to match this leader's log. An ack that rests on an earlier write than this
+// step's leaves in Now of the step in which that completes; of several the newest is enough.
+//
+// Replication probes with one empty append until an ack or a hint gives the match, then streams whole frames inside the
+// window. A conflict's hint is the follower's greatest entry at or below the asked index whose leader is not above the
+// asked leader; the leader takes its own greatest entry under the same rule (etcd/raft's idea, with leader ids for
+// terms), so each probe skips a whole leadership of one of the logs. A gap, a failed lane, or two maximum election
+// timeouts with frames in flight and no ack start a new stream with a probe at the match; the answer tells how far the
+// peer got, so nothing that arrived is sent twice.
+//
+// A heartbeat carries the last log id known to match there. It verifies the follower's log up to it, and a follower that
+// does not hold it says so. A peer that, probed at its match, denies what it had acknowledged has lost durable entries:
+// it is shown as Lost, its copies count for no commit, it is probed at the pace of heartbeats and gets nothing else from
+// this leader; its match is not turned back. A new leader knows nothing of this and would fill it up again: telling a
+// wiped node from a new one is the business of incarnations, at the handshake.
+//
+// An append that contradicts a committed entry, be it only by its previous log id, ends the node with
+// [ErrCommittedConflict] instead of cutting or looping.
+//
+// A truncation inside a frame leaves a frame with a smaller count and the size of the whole; whoever attaches bytes cuts
+// them accordingly, whoever counts the window overestimates by the difference.
+//
+// The first membership entry has a zero leader id, so it may be made on several nodes; the same membership must then be
+// given to all, since nothing could tell two of them apart.
+package consensus
