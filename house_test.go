@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	"engine/consensus":            {"codec"},
 	"engine/consensus/simulation": {"codec", "engine/consensus", "pipeline", "wal/..."},
 	"engine":                      {"codec", "engine/consensus", "netio", "pipeline", "wal/..."},
+	"engine/crash":                {"codec", "engine", "netio", "pipeline", "wal/..."},
 	"profiles":                    {},
 	"cluster_benchmark/...":       {"cluster_benchmark/...", "codec", "engine/...", "netio", "pipeline", "profiles", "wal/..."},
 	"examples/...":                {"codec", "engine", "netio", "pipeline", "wal/..."},
@@ -54,6 +55,7 @@ var sleepFiles = map[string]string{}
 // quietErrors lists the calls in wal whose error says nothing about what is durable, and why.
 var quietErrors = map[string]string{
 	"wal/tidwall.go: a.batch.Write": "returns nothing: it fills a batch in memory",
+	"wal/reader.go: s.file.Close":   "closes a file that was only read",
 	"wal/vfs/vfs.go: f.Close":       "closes a file that was only read",
 }
 

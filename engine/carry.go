@@ -44,6 +44,9 @@ func (l *loop) write(w *consensus.Write, f codec.Frame) {
 			return
 		}
 	}
+	if w.HasTruncate {
+		l.truncated++
+	}
 	l.commits.Submit(&lw)
 }
 

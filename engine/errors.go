@@ -20,6 +20,10 @@ var ErrTooLarge = pipeline.ErrTooLarge
 // ErrInitialized is returned by [Raft.Initialize] on a node that already holds a log or a vote: it belongs to a cluster.
 var ErrInitialized = errors.New("already initialized")
 
+// errLostLeadership is the cause in the [UnknownError] of proposals that a leader had accepted and not committed when it
+// lost its office. The caller asks the next leader what became of them.
+var errLostLeadership = errors.New("this node lost its leadership")
+
 // UnknownError is the answer to a proposal whose fate is not known.
 type UnknownError = pipeline.UnknownError
 

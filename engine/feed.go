@@ -13,7 +13,7 @@ func (l *loop) feed() {
 	for l.failure == nil && !l.feeding && l.fed < l.out.Commit && !l.applierFull() {
 		f, ok := l.groupLog.Frame(l.fed + 1)
 		if !ok {
-			l.feeding = true
+			l.feeding, l.feedSince = true, l.truncated
 			l.groupLog.ReadFrame(l.fed+1, func(f codec.Frame, err error) {
 				l.box.post(func(m *mail) { m.feed = &coldFeed{f, err} })
 			})
@@ -69,6 +69,9 @@ func (l *loop) apply(f codec.Frame) bool {
 // fedCold continues with a frame that was read back.
 func (l *loop) fedCold(c *coldFeed) {
 	l.feeding = false
+	if c.err != nil && l.truncated != l.feedSince {
+		return // a read that a truncation overtook may fail; it is asked for again
+	}
 	if c.err != nil {
 		l.fail(fmt.Errorf("reading the log to apply index %d: %w", l.fed+1, c.err))
 		return

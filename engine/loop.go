@@ -47,6 +47,8 @@ type loop struct {
 	bytes     int                   // of proposed
 	fed       codec.Index           // last index given to the applier
 	feeding   bool                  // a cold frame for the applier is being read
+	truncated uint64                // truncations so far
+	feedSince uint64                // truncated, when that read began
 	awaiting  []flushAsk            // callers who wait for a write to be durable
 	draining  bool                  // Close was called: end when nothing is pending
 	drainEnd  consensus.Instant

@@ -32,8 +32,6 @@ type (
 // theGroup is the only group of a node so far.
 const theGroup codec.GroupID = 1
 
-var errLostLeadership = errors.New("this node lost its leadership")
-
 // Raft is one node of one group. Its methods may be called from any goroutine.
 type Raft struct {
 	cfg       Config

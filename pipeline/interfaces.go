@@ -46,7 +46,8 @@ type GroupLog interface {
 	// Frame returns the frame that holds the entry at index, if it is in memory. Frames not yet durable always are.
 	Frame(index codec.Index) (codec.Frame, bool)
 	// ReadFrame reads the frame that holds the entry at index from wherever it is and calls done, from any goroutine,
-	// possibly before ReadFrame returns. done must not block. An index the log does not hold is an error.
+	// possibly before ReadFrame returns. done must not block. An index the log does not hold is an error; a truncation
+	// that was submitted meanwhile may be one, and then the caller asks again.
 	ReadFrame(index codec.Index, done func(codec.Frame, error))
 }
 

@@ -435,6 +435,14 @@ func TestDamageRecordOfAnotherLife(t *testing.T) {
 			p.restore(t, before)
 			p.write(t, tail, b)
 			if last := i == len(starts)-2; last {
+				usable(t, p, model, 2*(i-1))
+				h := r.header // the same for one that claims less to be durable than the one before
+				h.durable = 0
+				other.reset(0)
+				other.add(&h, r.payload, r.frame.Checksum())
+				copy(b[starts[i]:], other.bytes)
+				p.restore(t, before)
+				p.write(t, tail, b)
 				if held := usable(t, p, model, 2*(i-1)); held != 2*(i-1) {
 					t.Fatalf("%d entries held, want %d", held, 2*(i-1))
 				}

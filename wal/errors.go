@@ -25,3 +25,6 @@ var ErrStale = errors.New("log was truncated during the read")
 
 // ErrGroupOpen is wrapped by Group for a group that was opened before. A group has one owner.
 var ErrGroupOpen = errors.New("group is open already")
+
+// errForeign says that a record is whole and was written to another log. The scan turns it into damage.
+var errForeign = errors.New("record belongs to another log")

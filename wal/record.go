@@ -149,9 +149,6 @@ type record struct {
 	size    int // bytes in the file, the length prefix included
 }
 
-// errForeign says that a record is whole and was written to another log.
-var errForeign = errors.New("record belongs to another log")
-
 // readRecord reads the record that starts b, which extends to the end of the file, and checks it by itself: length,
 // envelope, CRC, payload. Whether it follows the record before is the caller's to check. Errors wrap
 // [codec.ErrVersion] for a whole record of a kind or version this build does not know, errForeign for one of another

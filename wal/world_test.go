@@ -360,7 +360,7 @@ func (w *world) until(n int, life func() error) (killed bool, err error) {
 		}
 	})
 	defer func() {
-		if r := recover(); r == errKilled { //nolint:errorlint // the very value
+		if r := recover(); r == errKilled {
 			killed, err = true, nil
 		} else if r != nil {
 			panic(r)

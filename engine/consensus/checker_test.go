@@ -141,6 +141,12 @@ func (k *testChecker) leaves(n *testNode, p *testPacket) {
 	}
 	k.promised[n.id] = n.disk.vote
 	surpassed := n.disk.vote != m.Vote && n.disk.vote.Covers(m.Vote, k.mode)
+	for i, e := range p.entries {
+		f := &p.send.Frame
+		if e.id != (codec.LogID{Leader: f.Leader, Index: f.First + codec.Index(i)}) || e.kind != f.Kind {
+			k.failf("node %d sends %v entry %v as number %d of frame %+v", n.id, e.kind, e.id, i, f)
+		}
+	}
 	switch {
 	case m.Group != testGroup:
 		k.failf("node %d sends for group %d", n.id, m.Group)

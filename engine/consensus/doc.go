@@ -3,13 +3,13 @@
 // clock, disk or network; a run is a function of its seed and its inputs. Frames pass through as descriptions
 // ([codec.FrameMeta]), never as bytes.
 //
-//	            Input                                    Output
-//	  proposal ------.                              .---> Write       one piece for the log, numbered Seq
-//	  message --------|      .----------------.     |---> Now         messages that promise nothing new
-//	  flushed(Seq) ---+----> |   Core.Step    | ----+---> AfterFlush  promises: leave when Seq is durable
-//	  peer down ------|      '----------------'     |---> Commit      what may be applied
-//	  initialize ----'     vote, log descriptions,   '---> Deadline   call again then at the latest
-//	  (time)               commit, peers' progress
+//	          Input                                    Output
+//	proposal ------.                              .---> Write       one piece for the log, numbered Seq
+//	message --------|      .----------------.     |---> Now         messages that promise nothing new
+//	flushed(Seq) ---+----> |   Core.Step    | ----+---> AfterFlush  promises: leave when Seq is durable
+//	peer down ------|      '----------------'     |---> Commit      what may be applied
+//	initialize ----'     vote, log descriptions,   '---> Deadline   call again then at the latest
+//	(time)               commit, peers' progress
 //
 // # What it promises
 //

@@ -8,10 +8,6 @@ import (
 	"path/filepath"
 )
 
-// ErrLocked is wrapped by [FS.Lock] when somebody else holds the lock. The caller gives up: two owners of one
-// directory destroy it.
-var ErrLocked = errors.New("locked by another process")
-
 // Info is what [FS.Stat] tells of a name.
 type Info struct {
 	Size int64 // bytes; 0 for a directory

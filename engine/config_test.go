@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/netio"
+)
+
+// TestConfigRefusals puts each field out of its range, at each end that it has.
+func TestConfigRefusals(t *testing.T) {
+	type change = func(*Config)
+	cases := []struct {
+		field  string
+		change change
+		says   string
+	}{
+		{"NodeID", func(c *Config) { c.NodeID = 0 }, "NodeID is 0, want a number above 0"},
+		{"ClusterID", func(c *Config) { c.ClusterID = "" }, "ClusterID is , want a name of 1 to 64 bytes"},
+		{"ClusterID", func(c *Config) { c.ClusterID = strings.Repeat("x", 65) },
+			"ClusterID is " + strings.Repeat("x", 65) + ", want a name of 1 to 64 bytes"},
+		{"Dir", func(c *Config) { c.Dir = "" }, `Dir is "", want a directory, or a Log`},
+		{"Dir", func(c *Config) { c.Log = MemoryLog() }, `Dir is data, want "" when a Log is given`},
+		{"Listen", func(c *Config) { c.Listen = "" }, `Listen is "", want host:port, or a Transport`},
+		{"Listen", func(c *Config) { c.Transport = netio.NewNetwork().Transport(1, "c", codec.Incarnation{1}) },
+			`Listen is 127.0.0.1:0, want "" when a Transport is given`},
+		{"Compression", func(c *Config) { c.Compression = 3 }, "Compression is Compression(3), want none, s2 or zstd"},
+		{"ElectionTimeoutMin", func(c *Config) { c.ElectionTimeoutMin = -1 }, "ElectionTimeoutMin is -1ns, want a duration above 0"},
+		{"ElectionTimeoutMax", func(c *Config) { c.ElectionTimeoutMax = 500 * time.Millisecond },
+			"ElectionTimeoutMax is 500ms, want more than ElectionTimeoutMin, 500ms"},
+		{"ElectionTimeoutMax", func(c *Config) { c.ElectionTimeoutMax = -time.Second },
+			"ElectionTimeoutMax is -1s, want more than ElectionTimeoutMin, 500ms"},
+		{"HeartbeatInterval", func(c *Config) { c.HeartbeatInterval = 251 * time.Millisecond },
+			"HeartbeatInterval is 251ms, want above 0 and at most half of ElectionTimeoutMin, 500ms"},
+		{"HeartbeatInterval", func(c *Config) { c.HeartbeatInterval = -1 },
+			"HeartbeatInterval is -1ns, want above 0 and at most half of ElectionTimeoutMin, 500ms"},
+		{"CloseTimeout", func(c *Config) { c.CloseTimeout = -time.Second }, "CloseTimeout is -1s, want a duration above 0"},
+	}
+	for field, most := range map[string]int{
+		"ProposalBytesMax": codec.FrameBodyMax / 2, "FrameBytesMax": codec.FrameBodyMax / 2, "WindowFramesMax": 1 << 20,
+		"IntakeBytesMax": 1 << 40, "UnappliedBytesMax": 1 << 40, "ReceiveBytesMax": 1 << 40, "WindowBytesMax": 1 << 40,
+		"RecentBytesMax": 1 << 40, "SegmentBytes": 1 << 40,
+	} {
+		for _, value := range []int{-1, most + 1} {
+			cases = append(cases, struct {
+				field  string
+				change change
+				says   string
+			}{field, func(c *Config) { reflect.ValueOf(c).Elem().FieldByName(field).SetInt(int64(value)) },
+				fmt.Sprintf("%s is %d, want 1 to %d", field, value, most)})
+		}
+	}
+	tested := map[string]bool{}
+	for _, tt := range cases {
+		cfg := Config{NodeID: 1, ClusterID: "c", Dir: "data", Listen: "127.0.0.1:0"}
+		tt.change(&cfg)
+		node, err := Open(cfg, newRegister())
+		if err == nil {
+			node.Close()
+		}
+		var refused *ConfigError
+		if !errors.As(err, &refused) || refused.Field != tt.field || err.Error() != "config: "+tt.says {
+			t.Errorf("%s: Open says %q, want %q", tt.field, fmt.Sprint(err), "config: "+tt.says)
+		}
+		tested[tt.field] = true
+	}
+	// Every field has a range, but for those that take any value.
+	anything := map[string]bool{"Insecure": true, "Log": true, "Transport": true, "Seed": true, "Logger": true}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		if tested[f.Name] == anything[f.Name] {
+			t.Errorf("field %s: tested %v, takes anything %v", f.Name, tested[f.Name], anything[f.Name])
+		}
+	}
+}
+
+func TestStateMachineIsRequired(t *testing.T) {
+	_, err := Open(Config{NodeID: 1, ClusterID: "c", Dir: t.TempDir(), Listen: "127.0.0.1:0"}, nil)
+	if want := "config: StateMachine is nil, want a state machine"; err == nil || err.Error() != want {
+		t.Errorf("Open says %v, want %q", err, want)
+	}
+}
+
+func TestDefaultsAreInRange(t *testing.T) {
+	for _, timeout := range []time.Duration{0, 100 * time.Millisecond, 5 * time.Second} {
+		cfg, err := Config{NodeID: 1, ClusterID: "c", Dir: "data", Listen: "127.0.0.1:0", ElectionTimeoutMin: timeout}.withDefaults()
+		if err != nil {
+			t.Errorf("ElectionTimeoutMin %v: %v", timeout, err)
+		}
+		if cfg.Seed == 0 || cfg.Logger == nil {
+			t.Errorf("seed %d, logger %v", cfg.Seed, cfg.Logger)
+		}
+	}
+}
+
+func TestErrorTexts(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{&NotLeaderError{Node: 2}, "node 2 is not the leader and knows none"},
+		{&NotLeaderError{Node: 2, Leader: codec.Node{ID: 3, Address: "10.0.0.3:7000"}},
+			`node 2 is not the leader; node 3 at "10.0.0.3:7000" is`},
+		{&IncarnationError{Node: 4, Seen: codec.Incarnation{0: 0xab}, Got: codec.Incarnation{15: 0xcd}},
+			"node 4 comes with incarnation 000000000000000000000000000000cd, seen before with ab000000000000000000000000000000: its data directory is another one"},
+	} {
+		if got := tt.err.Error(); got != tt.want {
+			t.Errorf("%T says %q, want %q", tt.err, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package consensus
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// testEntry is an entry with the little content the tests need: equal data means equal bytes.
+type testEntry struct {
+	id         codec.LogID
+	kind       codec.EntryKind
+	data       uint64
+	membership *codec.Membership
+}
+
+// testLog is a node's log with contents, in memory or on its disk.
+type testLog struct {
+	vote    codec.Vote
+	commit  codec.Index
+	entries []testEntry
+	starts  []codec.Index // first index of each frame
+}
+
+func (l *testLog) clone() testLog {
+	return testLog{l.vote, l.commit, slices.Clone(l.entries), slices.Clone(l.starts)}
+}
+
+func (l *testLog) lastID() codec.LogID {
+	if len(l.entries) == 0 {
+		return codec.LogID{}
+	}
+	return l.entries[len(l.entries)-1].id
+}
+
+func (l *testLog) holds(id codec.LogID) bool {
+	return id.IsZero() || id.Index > 0 && id.Index <= codec.Index(len(l.entries)) && l.entries[id.Index-1].id == id
+}
+
+// testWrite is a write with the contents of its frame.
+type testWrite struct {
+	Write
+	entries []testEntry
+}
+
+func (l *testLog) apply(w *testWrite) {
+	if w.HasVote {
+		l.vote = w.Vote
+	}
+	if w.HasTruncate {
+		l.entries = l.entries[:w.Truncate]
+		for len(l.starts) > 0 && l.starts[len(l.starts)-1] > w.Truncate {
+			l.starts = l.starts[:len(l.starts)-1]
+		}
+	}
+	if !w.Frame.IsZero() {
+		if w.Frame.First != codec.Index(len(l.entries))+1 || len(w.entries) != int(w.Frame.Count) {
+			panic(fmt.Sprintf("write of %d entries from %d behind %v", len(w.entries), w.Frame.First, l.lastID()))
+		}
+		l.starts = append(l.starts, w.Frame.First)
+		l.entries = append(l.entries, w.entries...)
+	}
+	l.commit = max(l.commit, w.Commit)
+}
+
+// state returns what a node would find when it opens this log.
+func (l *testLog) state() codec.LogState {
+	st := codec.LogState{Vote: l.vote, Commit: l.commit}
+	for i, first := range l.starts {
+		end := codec.Index(len(l.entries))
+		if i+1 < len(l.starts) {
+			end = l.starts[i+1] - 1
+		}
+		e := l.entries[first-1]
+		st.Frames = append(st.Frames, codec.FrameMeta{
+			Group: testGroup, Leader: e.id.Leader, First: first, Count: uint32(end - first + 1), Kind: e.kind, Size: 100,
+		})
+		if e.membership != nil {
+			st.Memberships = append(st.Memberships, codec.MembershipRecord{ID: e.id, Membership: *e.membership})
+		}
+	}
+	return st
+}
+
+// writeString describes a write in one line.
+func writeString(w *testWrite) string {
+	s := fmt.Sprintf("writes #%d", w.Seq)
+	if w.HasVote {
+		s += fmt.Sprintf(" vote %v", w.Vote)
+	}
+	if w.HasTruncate {
+		s += fmt.Sprintf(" truncate to %d", w.Truncate)
+	}
+	if f := &w.Frame; !f.IsZero() {
+		s += fmt.Sprintf(" %v frame of %v %d..%d", f.Kind, f.Leader, f.First, f.Last())
+	}
+	return s
+}
