@@ -84,7 +84,7 @@ func (in *Intake) Propose(ctx context.Context, data []byte) (Result, error) {
 		return Result{}, err
 	}
 	c := in.calls.get(1, nil)
-	if err := in.enter(ctx, c, data); err != nil {
+	if err := in.enter(ctx, true, c, data); err != nil {
 		c.release()
 		return Result{}, err
 	}
@@ -115,7 +115,7 @@ func (in *Intake) ProposeBatch(ctx context.Context, datas [][]byte) ([]Result, e
 		return nil, fmt.Errorf("batch of %d bytes, limit %d: %w", total, in.cfg.BytesMax, ErrTooLarge)
 	}
 	c := in.calls.get(len(datas), nil)
-	if err := in.enter(ctx, c, datas...); err != nil {
+	if err := in.enter(ctx, true, c, datas...); err != nil {
 		c.release()
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (in *Intake) ProposeAsync(data []byte, fn func(Result, error)) error {
 		return err
 	}
 	c := in.calls.get(1, fn)
-	if err := in.enter(nil, c, data); err != nil {
+	if err := in.enter(context.Background(), false, c, data); err != nil {
 		c.release()
 		return err
 	}
@@ -157,15 +157,21 @@ func (in *Intake) checkSize(size int) error {
 	return nil
 }
 
-// enter puts a call's entries into batches. With a nil context it does not wait for room.
-func (in *Intake) enter(ctx context.Context, c *call, datas ...[]byte) error {
+// enter puts a call's entries into batches. Unless it may block it is [ErrBusy] where there is no room.
+func (in *Intake) enter(ctx context.Context, block bool, c *call, datas ...[]byte) error {
 	total := 0
 	for _, data := range datas {
 		total += len(data)
 	}
 	in.mu.Lock()
 	for in.err == nil && in.bytes > 0 && in.bytes+total > in.cfg.BytesMax {
-		if err := in.awaitSpace(ctx); err != nil {
+		err := error(nil)
+		if block {
+			err = in.awaitSpace(ctx)
+		} else {
+			err = fmt.Errorf("intake holds %d of %d bytes: %w", in.bytes, in.cfg.BytesMax, ErrBusy)
+		}
+		if err != nil {
 			in.mu.Unlock()
 			return err
 		}
@@ -191,9 +197,6 @@ func (in *Intake) enter(ctx context.Context, c *call, datas ...[]byte) error {
 
 // awaitSpace is called and returns with the lock held.
 func (in *Intake) awaitSpace(ctx context.Context) error {
-	if ctx == nil {
-		return fmt.Errorf("intake holds %d of %d bytes: %w", in.bytes, in.cfg.BytesMax, ErrBusy)
-	}
 	if in.space == nil {
 		in.space = make(chan struct{})
 	}

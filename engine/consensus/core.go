@@ -176,6 +176,7 @@ func (c *Core) Step(now Instant, in *Input, out *Output) {
 	if c.fatal != nil {
 		out.reset()
 		out.Fatal = c.fatal
+		out.Refused = in.Kind == InputPropose || in.Kind == InputInitialize
 		out.Deadline = Never
 	} else {
 		out.Deadline = c.deadline()

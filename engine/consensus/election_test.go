@@ -273,6 +273,7 @@ func TestTermsRunOut(t *testing.T) {
 	if out = l.propose(1, 100); !errors.Is(out.Fatal, ErrTermsExhausted) {
 		t.Fatalf("fatal: %v, want %v", out.Fatal, ErrTermsExhausted)
 	}
+	want(t, "refused", out.Refused, true)
 }
 
 // A cluster of one elects itself and commits by its own disk alone.

@@ -127,7 +127,8 @@ type Output struct {
 	Deadline   Instant     // call Step again then at the latest
 	Refused    bool        // the proposal or initialization was not taken and left no trace
 	// Fatal, when not nil, ends this core: what arrived can't happen while every node keeps its promises (see
-	// errors.go). Everything else but Commit is empty, and every later step says the same. The caller stops the node.
+	// errors.go). Nothing is to be written or sent, a proposal is refused, and every later step says the same. The
+	// caller stops the node.
 	Fatal error
 }
 
