@@ -120,7 +120,7 @@ func (l *loop) abandonProposals() {
 			continue
 		}
 		l.bytes -= p.meta.Size
-		p.batch.Fail(&UnknownError{LogID: codec.LogID{Leader: p.meta.Leader, Index: p.meta.First}, Cause: errLostLeadership})
+		p.lose(errLostLeadership)
 	}
 	clear(l.proposed[len(kept):])
 	l.proposed = kept

@@ -44,7 +44,7 @@ func (l *loop) shutdown() {
 		b.Fail(stopped)
 	}
 	for _, p := range l.proposed {
-		p.batch.Fail(&UnknownError{LogID: p.meta.LastID(), Cause: stopped})
+		p.lose(stopped)
 	}
 	l.proposed, l.bytes = nil, 0
 	for _, ask := range l.awaiting {

@@ -3,12 +3,13 @@ package engine
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/wal"
 )
 
 // Config says how a node runs. It is copied and validated by [Open]. A field left zero gets its default.
@@ -138,22 +139,22 @@ func (c *Config) validate() error {
 		return &ConfigError{"CloseTimeout", c.CloseTimeout, "a duration above 0"}
 	}
 	for _, f := range []struct {
-		name  string
-		value int
-		max   int
+		name     string
+		value    int
+		min, max int
 	}{
-		{"ProposalBytesMax", c.ProposalBytesMax, codec.FrameBodyMax / 2},
-		{"IntakeBytesMax", c.IntakeBytesMax, 1 << 40},
-		{"FrameBytesMax", c.FrameBytesMax, codec.FrameBodyMax / 2},
-		{"UnappliedBytesMax", c.UnappliedBytesMax, 1 << 40},
-		{"ReceiveBytesMax", c.ReceiveBytesMax, 1 << 40},
-		{"WindowBytesMax", c.WindowBytesMax, 1 << 40},
-		{"WindowFramesMax", c.WindowFramesMax, 1 << 20},
-		{"RecentBytesMax", c.RecentBytesMax, 1 << 40},
-		{"SegmentBytes", c.SegmentBytes, 1 << 40},
+		{"ProposalBytesMax", c.ProposalBytesMax, 1, codec.FrameBodyMax / 2},
+		{"IntakeBytesMax", c.IntakeBytesMax, 1, 1 << 40},
+		{"FrameBytesMax", c.FrameBytesMax, 1, codec.FrameBodyMax / 2},
+		{"UnappliedBytesMax", c.UnappliedBytesMax, 1, 1 << 40},
+		{"ReceiveBytesMax", c.ReceiveBytesMax, 64 << 10, 1 << 40},
+		{"WindowBytesMax", c.WindowBytesMax, 1, 1 << 40},
+		{"WindowFramesMax", c.WindowFramesMax, 1, 1 << 20},
+		{"RecentBytesMax", c.RecentBytesMax, 1, 1 << 40},
+		{"SegmentBytes", c.SegmentBytes, wal.SegmentBytesMin, wal.SegmentBytesMax},
 	} {
-		if f.value < 1 || f.value > f.max {
-			return &ConfigError{f.name, f.value, "1 to " + strconv.Itoa(f.max)}
+		if f.value < f.min || f.value > f.max {
+			return &ConfigError{f.name, f.value, fmt.Sprintf("%d to %d", f.min, f.max)}
 		}
 	}
 	return nil

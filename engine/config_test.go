@@ -41,18 +41,19 @@ func TestConfigRefusals(t *testing.T) {
 			"HeartbeatInterval is -1ns, want above 0 and at most half of ElectionTimeoutMin, 500ms"},
 		{"CloseTimeout", func(c *Config) { c.CloseTimeout = -time.Second }, "CloseTimeout is -1s, want a duration above 0"},
 	}
-	for field, most := range map[string]int{
-		"ProposalBytesMax": codec.FrameBodyMax / 2, "FrameBytesMax": codec.FrameBodyMax / 2, "WindowFramesMax": 1 << 20,
-		"IntakeBytesMax": 1 << 40, "UnappliedBytesMax": 1 << 40, "ReceiveBytesMax": 1 << 40, "WindowBytesMax": 1 << 40,
-		"RecentBytesMax": 1 << 40, "SegmentBytes": 1 << 40,
+	for field, limits := range map[string][2]int{
+		"ProposalBytesMax": {1, codec.FrameBodyMax / 2}, "FrameBytesMax": {1, codec.FrameBodyMax / 2},
+		"WindowFramesMax": {1, 1 << 20}, "WindowBytesMax": {1, 1 << 40}, "IntakeBytesMax": {1, 1 << 40},
+		"UnappliedBytesMax": {1, 1 << 40}, "ReceiveBytesMax": {64 << 10, 1 << 40}, "RecentBytesMax": {1, 1 << 40},
+		"SegmentBytes": {4 << 10, 1 << 30},
 	} {
-		for _, value := range []int{-1, most + 1} {
+		for _, value := range []int{-1, limits[1] + 1} {
 			cases = append(cases, struct {
 				field  string
 				change change
 				says   string
 			}{field, func(c *Config) { reflect.ValueOf(c).Elem().FieldByName(field).SetInt(int64(value)) },
-				fmt.Sprintf("%s is %d, want 1 to %d", field, value, most)})
+				fmt.Sprintf("%s is %d, want %d to %d", field, value, limits[0], limits[1])})
 		}
 	}
 	tested := map[string]bool{}

@@ -65,6 +65,11 @@ type proposal struct {
 	batch *pipeline.Batch
 }
 
+// lose tells the proposal's callers that nobody knows what will become of it.
+func (p *proposal) lose(cause error) {
+	p.batch.Lose(codec.LogID{Leader: p.meta.Leader, Index: p.meta.First}, cause)
+}
+
 // flushAsk is told when the write is durable, or why it never will be.
 type flushAsk struct {
 	seq   uint64

@@ -317,7 +317,7 @@ func TestBothVoteModes(t *testing.T) {
 func TestFullBoundsBlockAndRecover(t *testing.T) {
 	c := startCluster(t, clusterOptions{nodes: 3, memory: true, adjust: func(cfg *Config) {
 		cfg.IntakeBytesMax, cfg.UnappliedBytesMax, cfg.WindowBytesMax, cfg.WindowFramesMax = 4<<10, 4<<10, 4<<10, 2
-		cfg.FrameBytesMax, cfg.ReceiveBytesMax = 1<<10, 8<<10
+		cfg.FrameBytesMax, cfg.ReceiveBytesMax = 1<<10, 64<<10
 	}})
 	leader := c.leader()
 	var wg sync.WaitGroup

@@ -127,7 +127,7 @@ func (a *Applier) run() {
 func failItems(items []applyItem, failure error) {
 	for _, item := range items {
 		if item.batch != nil {
-			item.batch.Fail(&UnknownError{LogID: firstID(item.frame), Cause: failure})
+			item.batch.Lose(firstID(item.frame), failure)
 		}
 	}
 }

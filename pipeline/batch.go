@@ -15,7 +15,7 @@ type waiter struct {
 // Batch is a run of proposals that becomes one frame: the encoded entries and who waits for them.
 //
 // Owner: the [Intake] while open, then the loop that took it, then the [Applier]. Every batch ends in exactly one call
-// of [Batch.Answer] or [Batch.Fail], after which it must not be touched: it is used again.
+// of [Batch.Answer], [Batch.Lose] or [Batch.Fail], after which it must not be touched: it is used again.
 type Batch struct {
 	buf     []byte // room for the frame header, then the entries; nil once sealed
 	entries int
@@ -62,6 +62,16 @@ func (b *Batch) Answer(results []Result) {
 	for _, w := range b.waiters {
 		w.call.answer(results[:w.entries])
 		results = results[w.entries:]
+	}
+	b.free()
+}
+
+// Lose tells every caller that its entries, of which the batch's first stood at the given log id, have a fate that is
+// not known, each with its own log id, and ends the batch.
+func (b *Batch) Lose(first codec.LogID, cause error) {
+	for _, w := range b.waiters {
+		w.call.fail(w.entries, &UnknownError{LogID: first, Cause: cause})
+		first.Index += codec.Index(w.entries)
 	}
 	b.free()
 }

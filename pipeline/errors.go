@@ -21,8 +21,8 @@ var ErrTooLarge = codec.ErrTooLarge
 // UnknownError is the answer to a proposal that was accepted but whose fate is not known: it may have been committed,
 // may yet be, or may never. The caller must find out (or make the proposal idempotent) before it repeats it.
 type UnknownError struct {
-	// LogID is where the entry stood in the log of the leader that accepted it; zero when it had not got there. With
-	// several entries in one call, the first one's.
+	// LogID is where the entry stood in the log of the leader that accepted it, with several entries in one call the
+	// first one's; zero when that is not known, as for a caller that stopped waiting when its context ended.
 	LogID codec.LogID
 	// Cause says why nobody waits any more: a context's error, lost leadership, or what stopped the node.
 	Cause error

@@ -258,6 +258,26 @@ func TestHalfAnsweredBatchIsUnknown(t *testing.T) {
 	}
 }
 
+func TestLostCallersLearnWhereTheirOwnEntriesStood(t *testing.T) {
+	in := newTestIntake(t, IntakeConfig{})
+	var got []codec.LogID
+	for range 3 {
+		if err := in.ProposeAsync(nil, func(_ Result, err error) {
+			var unknown *UnknownError
+			if errors.As(err, &unknown) && errors.Is(err, ErrStopped) {
+				got = append(got, unknown.LogID)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leader := codec.LeaderID{Term: 2, Node: 1}
+	in.Take(nil)[0].Lose(codec.LogID{Leader: leader, Index: 10}, ErrStopped)
+	if fmt.Sprint(got) != "[T2-N1-10 T2-N1-11 T2-N1-12]" {
+		t.Fatalf("the callers were told %v", got)
+	}
+}
+
 func TestIntakeConfigNamesTheBadField(t *testing.T) {
 	_, err := NewIntake(IntakeConfig{FrameBytesMax: -1})
 	if err == nil || err.Error() != fmt.Sprintf("intake: FrameBytesMax is -1, want 1 to %d", codec.FrameBodyMax/2) {

@@ -80,11 +80,12 @@ func (m *machine) holds(p promises) error {
 // seats are the places of the nodes, in which a node may be exchanged for its next life under load.
 type seats [3]atomic.Pointer[engine.Raft]
 
-// leader waits until a node leads. It looks again and again, since the nodes to ask change meanwhile.
-func (s *seats) leader(ctx context.Context) (*engine.Raft, error) {
+// leader waits until a node says that it leads, and returns the first one, counted from a seat: two may say so, while
+// one is cut off and has not heard of the other. It looks again and again, since the nodes to ask change meanwhile.
+func (s *seats) leader(ctx context.Context, from uint64) (*engine.Raft, error) {
 	for {
-		for i := range s {
-			if n := s[i].Load(); n != nil {
+		for i := range uint64(len(s)) {
+			if n := s[(from+i)%uint64(len(s))].Load(); n != nil {
 				if l, ok := n.Leader(); ok && l.ID == n.NodeID() {
 					return n, nil
 				}
@@ -113,6 +114,9 @@ type load struct {
 	// time stands still, and with it heartbeats and elections, for as long as anybody works.
 	pause time.Duration
 }
+
+// patience is how long a closed-loop client waits for an answer before it asks somebody else, with another put.
+const patience = 500 * time.Millisecond
 
 // retryPause is how long a client rests after an error that says that nothing happened: the node may be on its way
 // down, or not know yet that it leads no more.
@@ -151,21 +155,25 @@ func certain(err error) bool {
 
 func (l *load) closedLoop(ctx context.Context, client uint64, r *rand.Rand) {
 	var buf []byte
+	from := client
 	for serial := uint64(1); ctx.Err() == nil; serial++ {
 		id := identity{client, serial}
 		l.record.asked(id)
 		for {
-			n, err := l.seats.leader(ctx)
+			n, err := l.seats.leader(ctx, from)
 			if err != nil {
 				l.record.refused(id)
 				return
 			}
 			buf = appendPut(buf[:0], id, r)
-			result, err := n.Propose(ctx, buf)
+			patient, cancel := context.WithTimeout(ctx, patience)
+			result, err := n.Propose(patient, buf)
+			cancel()
 			if err == nil {
 				l.answered(id, result)
 				break
 			}
+			from++
 			if !certain(err) {
 				l.record.unknown(id)
 				break
@@ -181,7 +189,7 @@ func (l *load) windowedLoop(ctx context.Context, client uint64, r *rand.Rand) {
 	tokens := make(chan struct{}, l.window)
 	for serial := uint64(1); ctx.Err() == nil; serial++ {
 		tokens <- struct{}{}
-		n, err := l.seats.leader(ctx)
+		n, err := l.seats.leader(ctx, client)
 		if err != nil {
 			<-tokens
 			break
@@ -226,7 +234,7 @@ func (l *load) answered(id identity, result engine.Result) {
 func putUntil(ctx context.Context, s *seats, record recorder, id identity) error {
 	record.asked(id)
 	for {
-		n, err := s.leader(ctx)
+		n, err := s.leader(ctx, id.serial)
 		if err != nil {
 			record.refused(id)
 			return fmt.Errorf("%v: no leader: %w", id, err)

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/millrace/millrace/wal/vfs"
 )
@@ -28,9 +30,31 @@ type powerDisk struct {
 	countdown int           // operations that change something until the power goes; 0 when that is not planned
 	tripped   chan struct{} // closed when the power goes
 	lying     bool          // syncs of files do nothing and report success
+	slow      time.Duration // a sync takes up to so long, before it does anything; 0: no time
+	r         *rand.Rand
 }
 
-func newPowerDisk(mem *vfs.Mem) *powerDisk { return &powerDisk{mem: mem, tripped: make(chan struct{})} }
+func newPowerDisk(mem *vfs.Mem, slow time.Duration, seed uint64) *powerDisk {
+	return &powerDisk{mem: mem, tripped: make(chan struct{}), slow: slow, r: rand.New(rand.NewPCG(seed, 4))}
+}
+
+// work is the time a sync takes. It is meant for a synctest bubble, where it costs nothing.
+func (d *powerDisk) work() {
+	d.mu.Lock()
+	slow := d.slow
+	if slow > 0 {
+		slow = time.Duration(d.r.Int64N(int64(slow)))
+	}
+	d.mu.Unlock()
+	if slow > 0 {
+		timer := time.NewTimer(slow)
+		select {
+		case <-timer.C:
+		case <-d.tripped:
+			timer.Stop()
+		}
+	}
+}
 
 // cutAt cuts the power before the n-th operation from now that changes something; 1 is the next.
 func (d *powerDisk) cutAt(n int) {
@@ -232,6 +256,7 @@ func (f *powerFile) Truncate(size int64) error {
 
 // Sync implements [vfs.File].
 func (f *powerFile) Sync() error {
+	f.disk.work()
 	return f.disk.change(func() error {
 		if f.disk.lying {
 			return nil
@@ -254,7 +279,7 @@ func (f *powerFile) Close() error { return f.file.Close() }
 
 // A disk that is cut keeps what was synced, shows nothing to anybody, and counts what it took.
 func TestPowerDisk(t *testing.T) {
-	d := newPowerDisk(vfs.NewMem())
+	d := newPowerDisk(vfs.NewMem(), 0, 1)
 	f, err := d.OpenFile("f", os.O_CREATE|os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,13 @@ func appendIdentity(dst []byte, id identity) []byte {
 	return binary.LittleEndian.AppendUint64(dst, id.serial)
 }
 
+// sealPut writes the checksum into the last four bytes of a put.
+func sealPut(put []byte) []byte {
+	end := len(put) - 4
+	binary.LittleEndian.PutUint32(put[end:], codec.Checksum(put[:end]))
+	return put
+}
+
 // appendPut makes a put with a filling of random length: mostly small, now and then over several blocks of a disk.
 func appendPut(dst []byte, id identity, r *rand.Rand) []byte {
 	start := len(dst)
@@ -35,7 +42,9 @@ func appendPut(dst []byte, id identity, r *rand.Rand) []byte {
 	for range filling {
 		dst = append(dst, byte(id.serial))
 	}
-	return binary.LittleEndian.AppendUint32(dst, codec.Checksum(dst[start:]))
+	dst = append(dst, 0, 0, 0, 0)
+	sealPut(dst[start:])
+	return dst
 }
 
 func readPut(b []byte) (identity, error) {
