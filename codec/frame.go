@@ -90,6 +90,14 @@ func (f Frame) Checksum() uint32 { return binary.LittleEndian.Uint32(f.b[48:]) }
 // Compression returns how the body is stored.
 func (f Frame) Compression() Compression { return Compression(f.b[2]) }
 
+// BodySize returns the size in bytes of the frame's entries, decompressed.
+func (f Frame) BodySize() int {
+	if f.IsZero() {
+		return 0
+	}
+	return int(binary.LittleEndian.Uint32(f.b[8:]))
+}
+
 // Meta returns the frame's description, the zero one for the zero Frame.
 func (f Frame) Meta() FrameMeta {
 	if f.IsZero() {

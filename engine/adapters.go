@@ -44,8 +44,8 @@ func openLog(c *Config) (pipeline.Log, error) {
 }
 
 func newTransport(c *Config, incarnation codec.Incarnation) (pipeline.Transport, error) {
-	// The largest message is a frame of one proposal of the largest size, or a full batch.
-	message := codec.MessageHeaderSize + codec.FrameHeaderSize + 2*max(c.ProposalBytesMax, c.FrameBytesMax)
+	// The largest message is a frame of one proposal of the largest size, a full batch, or a membership.
+	message := codec.MessageHeaderSize + codec.FrameHeaderSize + 2*max(c.ProposalBytesMax, c.FrameBytesMax, 512<<10)
 	return netio.NewTCP(netio.Config{
 		Node: c.NodeID, ClusterID: c.ClusterID, Incarnation: incarnation, Listen: c.Listen, Insecure: c.Insecure,
 		MessageBytesMax: message, LaneBytesMax: 2*c.WindowBytesMax + message, Logger: c.Logger,

@@ -11,8 +11,8 @@ import (
 func (l *loop) carryOut(f codec.Frame) {
 	out := &l.out
 	l.deadline = out.Deadline
-	if out.Write.Seq != 0 {
-		l.write(&out.Write, f)
+	if out.Write.Seq != 0 && !l.write(&out.Write, f) {
+		return
 	}
 	for i := range out.Now {
 		s := &out.Now[i]
@@ -32,8 +32,9 @@ func (l *loop) carryOut(f codec.Frame) {
 // send is what the commit stage calls for a packet whose writes are durable.
 func (l *loop) send(lane codec.Lane, p codec.Packet) { l.streams.Send(lane, p, codec.FrameMeta{}) }
 
-// write submits a step's writes, with the frame they name.
-func (l *loop) write(w *consensus.Write, f codec.Frame) {
+// write submits a step's writes, with the frame they name. It returns false when that can't be made; the node has
+// failed then, and nothing of the step may leave.
+func (l *loop) write(w *consensus.Write, f codec.Frame) bool {
 	lw := codec.LogWrite{
 		Seq: w.Seq, HasVote: w.HasVote, Vote: w.Vote, HasTruncate: w.HasTruncate, Truncate: w.Truncate, Commit: w.Commit,
 	}
@@ -41,13 +42,15 @@ func (l *loop) write(w *consensus.Write, f codec.Frame) {
 		var err error
 		if lw.Frame, err = frameFor(w.Frame, f); err != nil {
 			l.fail(fmt.Errorf("frame at index %d: %w", w.Frame.First, err))
-			return
+			return false
 		}
 	}
 	if w.HasTruncate {
 		l.truncated++
+		l.streams.Truncated()
 	}
 	l.commits.Submit(&lw)
+	return true
 }
 
 // frameFor returns the frame that a write describes: the input's own, its rest where the log holds its beginning, or a
@@ -114,13 +117,13 @@ func (l *loop) publishLeader() {
 // committed is applied and answered as usual.
 func (l *loop) abandonProposals() {
 	kept := l.proposed[:0]
-	for _, p := range l.proposed {
-		if p.meta.Last() <= l.out.Commit {
-			kept = append(kept, p)
-			continue
+	for i := range l.proposed {
+		p := &l.proposed[i]
+		if p.meta.Last() <= l.out.Commit && l.core.Holds(p.meta.LastID()) {
+			kept = append(kept, *p)
+		} else {
+			l.lose(p, errLostLeadership)
 		}
-		l.bytes -= p.meta.Size
-		p.lose(errLostLeadership)
 	}
 	clear(l.proposed[len(kept):])
 	l.proposed = kept
@@ -128,7 +131,7 @@ func (l *loop) abandonProposals() {
 
 // reportLost tells the core of streams that ended because a frame could not be had.
 func (l *loop) reportLost() {
-	for {
+	for l.failure == nil {
 		l.lost = l.streams.Lost(l.lost[:0])
 		if len(l.lost) == 0 {
 			return

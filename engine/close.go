@@ -8,8 +8,9 @@ import (
 )
 
 // Close ends the node: it takes no more proposals, waits up to [Config.CloseTimeout] for those it took to be answered,
-// answers the rest with an [UnknownError], applies what is committed, seals the log, and returns when nothing of the
-// node runs any more. It returns what stopped the node before, or kept the log from being sealed. A second call waits
+// answers the rest with an [UnknownError], applies what was handed to the state machine, seals the log, and returns when
+// nothing of the node runs any more. It must not be called from the state machine or from an answer's function, which it
+// waits for. It returns what stopped the node before, or kept the log from being sealed. A second call waits
 // for the first and returns the same.
 func (r *Raft) Close() error {
 	r.closing.Do(func() {
@@ -29,37 +30,46 @@ func (l *loop) drain() {
 	l.drainEnd = l.now.Add(l.cfg.CloseTimeout)
 }
 
+// stopCause returns what callers are told whom the end of the loop leaves without a result.
+func (l *loop) stopCause() error {
+	if l.failure != nil {
+		return fmt.Errorf("node %d %w: %w", l.cfg.NodeID, ErrStopped, l.failure)
+	}
+	return fmt.Errorf("node %d %w", l.cfg.NodeID, ErrStopped)
+}
+
 // shutdown is the end of the loop: everyone is answered, everything the node started is ended, in the order of the
-// hand-offs, so that nobody reports to a part that is gone.
+// hand-offs, so that nobody reports to a part that is gone. What it waits for may itself ask for metrics, and is given
+// the last ones.
 func (l *loop) shutdown() {
 	r := l.raft
 	r.leads.Store(false)
 	l.timer.Stop()
-	stopped := error(ErrStopped)
-	if l.failure != nil {
-		stopped = fmt.Errorf("node %d %w: %w", l.cfg.NodeID, ErrStopped, l.failure)
-	}
+	stopped := l.stopCause()
 	r.intake.Close(stopped)
 	for _, b := range l.intake.Take(nil) {
-		b.Fail(stopped)
+		l.applier.Refuse(b, stopped)
 	}
-	for _, p := range l.proposed {
-		p.lose(stopped)
+	for i := range l.proposed {
+		l.lose(&l.proposed[i], stopped)
 	}
-	l.proposed, l.bytes = nil, 0
+	l.proposed = nil
 	for _, ask := range l.awaiting {
 		ask.reply <- &UnknownError{Cause: stopped}
+	}
+	last := l.collect()
+	r.last.Store(&last)
+	for _, query := range l.box.close().queries {
+		query <- last
 	}
 	transportErr := l.transport.Close()
 	l.applier.Close()
 	logErr := r.log.Close()
-	r.last = l.collect()
+	end := l.collect()
+	r.last.Store(&end)
 	r.failure = l.failure
 	if l.failure == nil {
 		r.logErr = errors.Join(logErr, transportErr)
-	}
-	for _, ask := range l.box.close().asks {
-		ask(l)
 	}
 	r.setLeader(codec.Node{})
 	close(r.done)

@@ -42,14 +42,16 @@ type Config struct {
 
 	// Compression of the frames that this node proposes. Default none.
 	Compression codec.Compression
-	// ProposalBytesMax bounds one proposal. Default 16 MiB.
+	// ProposalBytesMax bounds one proposal. Default 16 MiB. It and FrameBytesMax must be the same on all nodes: a node
+	// takes no messages that are larger than its own limits allow.
 	ProposalBytesMax int
 	// IntakeBytesMax bounds the proposals that wait for the loop. Default 64 MiB.
 	IntakeBytesMax int
 	// FrameBytesMax is the size at which a batch of proposals becomes a frame although more is waiting. Default 1 MiB.
 	FrameBytesMax int
-	// UnappliedBytesMax bounds the frames that are proposed or received, committed or not, and not yet applied; beyond
-	// it the loop takes no more proposals and hands no more to the state machine. Default 256 MiB.
+	// UnappliedBytesMax bounds a leader's frames that are proposed and not yet applied, with 128 bytes for each entry's
+	// caller, and its frames that its own disk has not flushed; beyond it no more proposals are taken. On every node it
+	// bounds what is handed to the state machine and not yet applied. Default 256 MiB.
 	UnappliedBytesMax int
 	// ReceiveBytesMax bounds the packets that wait for the loop; what exceeds it is dropped, and sent again by the
 	// peer. Default 256 MiB.
@@ -148,7 +150,7 @@ func (c *Config) validate() error {
 		{"FrameBytesMax", c.FrameBytesMax, 1, codec.FrameBodyMax / 2},
 		{"UnappliedBytesMax", c.UnappliedBytesMax, 1, 1 << 40},
 		{"ReceiveBytesMax", c.ReceiveBytesMax, 64 << 10, 1 << 40},
-		{"WindowBytesMax", c.WindowBytesMax, 1, 1 << 40},
+		{"WindowBytesMax", c.WindowBytesMax, 1, 1 << 30},
 		{"WindowFramesMax", c.WindowFramesMax, 1, 1 << 20},
 		{"RecentBytesMax", c.RecentBytesMax, 1, 1 << 40},
 		{"SegmentBytes", c.SegmentBytes, wal.SegmentBytesMin, wal.SegmentBytesMax},

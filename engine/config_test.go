@@ -43,7 +43,7 @@ func TestConfigRefusals(t *testing.T) {
 	}
 	for field, limits := range map[string][2]int{
 		"ProposalBytesMax": {1, codec.FrameBodyMax / 2}, "FrameBytesMax": {1, codec.FrameBodyMax / 2},
-		"WindowFramesMax": {1, 1 << 20}, "WindowBytesMax": {1, 1 << 40}, "IntakeBytesMax": {1, 1 << 40},
+		"WindowFramesMax": {1, 1 << 20}, "WindowBytesMax": {1, 1 << 30}, "IntakeBytesMax": {1, 1 << 40},
 		"UnappliedBytesMax": {1, 1 << 40}, "ReceiveBytesMax": {64 << 10, 1 << 40}, "RecentBytesMax": {1, 1 << 40},
 		"SegmentBytes": {4 << 10, 1 << 30},
 	} {

@@ -54,7 +54,7 @@ func (l *loop) apply(f codec.Frame) bool {
 		case p.meta.First > meta.First:
 		case p.meta.First == meta.First && p.meta.Leader == meta.Leader && p.meta.Count == meta.Count:
 			batch = p.batch
-			l.bytes -= p.meta.Size
+			l.bytes -= p.cost()
 			l.proposed[0] = proposal{}
 			l.proposed = l.proposed[1:]
 		default:

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"log/slog"
 	"runtime"
 	"time"
@@ -65,9 +66,13 @@ type proposal struct {
 	batch *pipeline.Batch
 }
 
+// cost returns what the proposal counts for while it waits, in bytes.
+func (p *proposal) cost() int { return p.meta.Size + int(p.meta.Count)*pipeline.EntryOverhead }
+
 // lose tells the proposal's callers that nobody knows what will become of it.
-func (p *proposal) lose(cause error) {
-	p.batch.Lose(codec.LogID{Leader: p.meta.Leader, Index: p.meta.First}, cause)
+func (l *loop) lose(p *proposal, cause error) {
+	l.bytes -= p.cost()
+	l.applier.Lose(p.batch, codec.LogID{Leader: p.meta.Leader, Index: p.meta.First}, cause)
 }
 
 // flushAsk is told when the write is durable, or why it never will be.
@@ -83,17 +88,26 @@ func (l *loop) run() {
 		// Let the callers that are runnable add their proposals first: batches of hundreds instead of a few.
 		runtime.Gosched()
 		l.now = l.clock()
-		l.readMail()
-		l.takeProposals()
-		if l.now >= l.deadline {
-			l.step(consensus.Input{Kind: consensus.InputTick})
-		}
-		l.commits.Release(l.send)
-		l.feed()
-		l.reportLost()
-		l.streams.Flush()
+		l.round()
 	}
 	l.shutdown()
+}
+
+// round handles everything that waits. After a failure nothing leaves any more: what a step promised may rest on a write
+// that was never made.
+func (l *loop) round() {
+	l.readMail()
+	l.takeProposals()
+	if l.now >= l.deadline {
+		l.step(consensus.Input{Kind: consensus.InputTick})
+	}
+	l.feed()
+	l.reportLost()
+	if l.failure != nil {
+		return
+	}
+	l.commits.Release(l.send)
+	l.streams.Flush()
 }
 
 func (l *loop) clock() consensus.Instant { return consensus.Instant(time.Since(l.start)) }
@@ -146,10 +160,15 @@ func (l *loop) readMail() {
 		l.receive(&m.packets[i])
 	}
 	for _, cold := range m.cold {
-		l.streams.Loaded(cold)
+		if err := l.streams.Loaded(cold); err != nil {
+			l.fail(fmt.Errorf("reading the log for node %d: %w", cold.Peer, err))
+		}
 	}
 	if m.feed != nil {
 		l.fedCold(m.feed)
+	}
+	for _, query := range m.queries {
+		query <- l.collect()
 	}
 	for _, ask := range m.asks {
 		ask(l)
@@ -204,13 +223,21 @@ func (l *loop) takeProposals() {
 	}
 	l.batches = l.intake.Take(l.batches[:0])
 	for i, b := range l.batches {
-		l.propose(b)
 		l.batches[i] = nil
+		if l.failure != nil {
+			l.applier.Refuse(b, l.stopCause())
+			continue
+		}
+		l.propose(b)
 	}
 }
 
-// gated reports whether proposals must wait. If so the applier wakes the loop when it has made room.
+// gated reports whether proposals must wait: for this node's disk, whose next flush wakes the loop, or for what is
+// accepted to be applied, and then the applier wakes it.
 func (l *loop) gated() bool {
+	if l.commits.UnflushedBytes() > l.cfg.UnappliedBytesMax {
+		return true
+	}
 	full := func() bool { return l.bytes+l.applier.QueuedBytes() > l.cfg.UnappliedBytesMax }
 	if !full() {
 		return false
@@ -226,7 +253,7 @@ func (l *loop) propose(b *pipeline.Batch) {
 	l.in = in
 	l.core.Step(l.now, &l.in, &l.out)
 	if l.out.Refused {
-		b.Fail(l.raft.notLeader())
+		l.applier.Refuse(b, l.raft.notLeader())
 		l.carryOut(codec.Frame{})
 		return
 	}
@@ -237,8 +264,9 @@ func (l *loop) propose(b *pipeline.Batch) {
 	}
 	l.frames++
 	l.entries += uint64(meta.Count)
-	l.proposed = append(l.proposed, proposal{meta, b})
-	l.bytes += meta.Size
+	p := proposal{meta, b}
+	l.proposed = append(l.proposed, p)
+	l.bytes += p.cost()
 	l.carryOut(f)
 }
 
@@ -246,12 +274,15 @@ func (l *loop) propose(b *pipeline.Batch) {
 func (l *loop) step(in consensus.Input) { l.stepFrame(in, codec.Frame{}) }
 
 func (l *loop) stepFrame(in consensus.Input, f codec.Frame) {
+	if l.failure != nil {
+		return
+	}
 	l.in = in
 	l.core.Step(l.now, &l.in, &l.out)
 	l.carryOut(f)
 }
 
-// fail remembers what stops the node; the round ends without another step.
+// fail remembers what stops the node; no step is taken any more.
 func (l *loop) fail(err error) {
 	if l.failure == nil {
 		l.failure = err

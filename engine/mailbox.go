@@ -17,7 +17,8 @@ type mail struct {
 	trusted []codec.NodeID       // peers whose incarnation is durable
 	cold    []pipeline.ColdFrame // frames read back for peers
 	feed    *coldFeed            // frame read back for the state machine
-	asks    []func(*loop)        // run by the loop
+	asks    []func(*loop)        // run by the loop; dropped by one that has ended
+	queries []chan<- Metrics     // of capacity 1; answered also by a loop that has ended
 }
 
 // coldFeed is the answer to the loop's request for a frame to apply.
@@ -77,16 +78,17 @@ func (b *mailbox) take(into *mail) {
 	clear(into.packets)
 	clear(into.cold)
 	clear(into.asks)
+	clear(into.queries)
 	empty := mail{
 		packets: into.packets[:0], downs: into.downs[:0], trusted: into.trusted[:0],
-		cold: into.cold[:0], asks: into.asks[:0],
+		cold: into.cold[:0], asks: into.asks[:0], queries: into.queries[:0],
 	}
 	b.mu.Lock()
 	*into, b.mail = b.mail, empty
 	b.mu.Unlock()
 }
 
-// close refuses all further mail and returns what nobody will read: its asks must still be answered.
+// close refuses all further mail and returns what nobody will read: its queries must still be answered.
 func (b *mailbox) close() mail {
 	b.mu.Lock()
 	defer b.mu.Unlock()

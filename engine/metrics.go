@@ -39,6 +39,7 @@ type PeerMetrics struct {
 	Match         codec.Index   // highest index known to be flushed there
 	Streaming     bool          // false while probing for the match
 	InflightBytes int           // sent and not acknowledged
+	Lost          bool          // the peer denies holding what it had acknowledged: it gets nothing from this leader
 	Silent        time.Duration // since the sending of the newest message it answered
 }
 
@@ -50,12 +51,12 @@ func (l *loop) collect() Metrics {
 		Applied: l.applier.Applied(), Commit: s.Commit, Flushed: s.Flushed, Last: s.LastLog,
 		Elections: s.Elections, Frames: l.frames, Entries: l.entries, ColdReads: l.streams.ColdReads(),
 		UnappliedBytes: l.bytes + l.applier.QueuedBytes(),
-		Dropped:        l.box.droppedPackets(), Untrusted: l.untrusted, Malformed: l.malformed,
+		Dropped:        l.box.droppedPackets(), Untrusted: l.untrusted, Malformed: l.malformed + s.Malformed,
 	}
 	if s.Role == consensus.Leader {
 		for _, p := range l.core.Peers(nil) {
 			m.Peers = append(m.Peers, PeerMetrics{
-				Node: p.Node, Match: p.Match, Streaming: p.Streaming, InflightBytes: p.InflightBytes,
+				Node: p.Node, Match: p.Match, Streaming: p.Streaming, InflightBytes: p.InflightBytes, Lost: p.Lost,
 				Silent: time.Duration(l.clock() - p.LastAnswer),
 			})
 		}

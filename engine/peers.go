@@ -9,6 +9,10 @@ import (
 	"github.com/millrace/millrace/pipeline"
 )
 
+// knownMax bounds the node ids that are remembered, each with a record in the log: whoever reaches the port could invent
+// others for ever.
+const knownMax = codec.MembershipNodesMax + 64
+
 // peerBook remembers which incarnation of each peer was seen first, durably, and refuses any other. Until a new peer's
 // incarnation is durable the loop drops its packets: otherwise this node could count a vote or an acknowledgement of a
 // peer, forget in a crash which disk had given it, and later accept the same node id with an empty disk.
@@ -40,10 +44,14 @@ func (b *peerBook) verify(id codec.NodeID, incarnation codec.Incarnation) error 
 	}
 	b.mu.Lock()
 	seen, ok := b.known[id]
-	if !ok {
+	full := !ok && len(b.known) >= knownMax
+	if !ok && !full {
 		b.known[id] = incarnation
 	}
 	b.mu.Unlock()
+	if full {
+		return fmt.Errorf("node %d is new, and %d node ids are remembered already", id, knownMax)
+	}
 	if !ok {
 		b.log.RememberPeer(id, incarnation, func(err error) {
 			if err == nil {

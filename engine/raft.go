@@ -47,10 +47,10 @@ type Raft struct {
 	changedMu sync.Mutex
 	changed   chan struct{} // closed at the next change of leader
 
-	done    chan struct{} // closed when the node has ended
-	failure error         // why, when it ended by itself; set before done is closed
-	logErr  error         // of closing the log; set before done is closed
-	last    Metrics       // of the moment it ended; set before done is closed
+	done    chan struct{}           // closed when the node has ended
+	failure error                   // why, when it ended by itself; set before done is closed
+	logErr  error                   // of closing the log; set before done is closed
+	last    atomic.Pointer[Metrics] // of the moment it ended; set before the mailbox closes
 	closing sync.Once
 }
 
@@ -222,7 +222,12 @@ func (r *Raft) Initialize(ctx context.Context, m codec.Membership) error {
 	case <-ctx.Done():
 		return &UnknownError{Cause: context.Cause(ctx)}
 	case <-r.done:
-		return &UnknownError{Cause: r.stopped()}
+	}
+	select {
+	case err := <-reply: // the loop had begun with it
+		return err
+	default:
+		return r.stopped()
 	}
 }
 
@@ -287,15 +292,10 @@ func (r *Raft) setLeader(n codec.Node) {
 // Metrics returns a copy of the node's state, taken between two steps of its loop; after the node has ended, its last.
 func (r *Raft) Metrics() Metrics {
 	reply := make(chan Metrics, 1)
-	if r.box.post(func(m *mail) { m.asks = append(m.asks, func(l *loop) { reply <- l.collect() }) }) {
-		select {
-		case m := <-reply:
-			return m
-		case <-r.done:
-		}
+	if r.box.post(func(m *mail) { m.queries = append(m.queries, reply) }) {
+		return <-reply
 	}
-	<-r.done
-	return r.last
+	return *r.last.Load()
 }
 
 // NodeID returns the node's id.

@@ -17,9 +17,12 @@ type ApplierEvents struct {
 	Failed func(error)
 }
 
-// applyEntriesMax bounds the entries given to one Apply, so that the first callers of a long run are answered while
-// the rest is still being applied.
-const applyEntriesMax = 4096
+// Bounds of what is given to one Apply, so that the first callers of a long run are answered while the rest is still
+// being applied, and so that frames that were stored compressed are not unpacked all at once. One frame is always given.
+const (
+	applyEntriesMax = 4096
+	applyBytesMax   = 4 << 20
+)
 
 // Applier applies committed frames to the state machine and answers those who proposed them. Its goroutine is the
 // answer goroutine.
@@ -44,9 +47,21 @@ type Applier struct {
 	results []Result
 }
 
+// applyItem is a committed frame, or a batch that comes to nothing.
 type applyItem struct {
 	frame codec.Frame
-	batch *Batch // who waits for it; nil where nobody does
+	batch *Batch      // who waits; nil where nobody does
+	lost  codec.LogID // of the batch's first entry, where its fate is unknown
+	cause error       // without a frame: what the batch's callers are told
+}
+
+// end tells the callers of a batch that comes to nothing.
+func (i *applyItem) end() {
+	if i.lost.IsZero() {
+		i.batch.Fail(i.cause)
+	} else {
+		i.batch.Lose(i.lost, i.cause)
+	}
 }
 
 // NewApplier starts an applier that continues after the given index.
@@ -60,8 +75,22 @@ func NewApplier(sm StateMachine, applied codec.Index, events ApplierEvents) *App
 // Push queues the next committed frame, with the batch of those who wait for it, if any.
 func (a *Applier) Push(f codec.Frame, b *Batch) {
 	a.bytes.Add(int64(len(f.Bytes())))
+	a.put(applyItem{frame: f, batch: b})
+}
+
+// Refuse tells a batch's callers, behind everything pushed before, that nothing was proposed. A call may have entries in
+// several batches; one goroutine answers them all.
+func (a *Applier) Refuse(b *Batch, cause error) { a.put(applyItem{batch: b, cause: cause}) }
+
+// Lose tells a batch's callers, behind everything pushed before, that nobody knows what will become of their entries, of
+// which the first stood at the given log id.
+func (a *Applier) Lose(b *Batch, first codec.LogID, cause error) {
+	a.put(applyItem{batch: b, lost: first, cause: cause})
+}
+
+func (a *Applier) put(item applyItem) {
 	a.mu.Lock()
-	a.queue = append(a.queue, applyItem{f, b})
+	a.queue = append(a.queue, item)
 	first := len(a.queue) == 1
 	a.mu.Unlock()
 	if first {
@@ -125,8 +154,12 @@ func (a *Applier) run() {
 }
 
 func failItems(items []applyItem, failure error) {
-	for _, item := range items {
-		if item.batch != nil {
+	for i := range items {
+		switch item := &items[i]; {
+		case item.batch == nil:
+		case item.frame.IsZero():
+			item.end()
+		default:
 			item.batch.Lose(firstID(item.frame), failure)
 		}
 	}
@@ -141,21 +174,21 @@ func firstID(f codec.Frame) codec.LogID {
 // the caller; answered items have no batch any more.
 func (a *Applier) work(items []applyItem) error {
 	for len(items) > 0 {
-		a.entries = a.entries[:0]
-		n, bytes := 0, 0
-		var err error
-		for n < len(items) && (n == 0 || len(a.entries) < applyEntriesMax) {
-			f := items[n].frame
-			if f.Meta().Kind == codec.EntryNormal {
-				if a.entries, err = f.AppendEntries(a.entries); err != nil {
-					return err
-				}
-			}
-			bytes += len(f.Bytes())
-			n++
+		if items[0].frame.IsZero() {
+			items[0].end()
+			items = items[1:]
+			continue
+		}
+		n, err := a.decode(items)
+		if err != nil {
+			return err
 		}
 		if err := a.apply(); err != nil {
 			return err
+		}
+		bytes := 0
+		for i := range items[:n] {
+			bytes += len(items[i].frame.Bytes())
 		}
 		a.applied.Store(uint64(items[n-1].frame.Meta().Last()))
 		a.bytes.Add(-int64(bytes))
@@ -166,6 +199,28 @@ func (a *Applier) work(items []applyItem) error {
 		items = items[n:]
 	}
 	return nil
+}
+
+// decode puts the entries of the next portion into a.entries and returns of how many frames it is.
+func (a *Applier) decode(items []applyItem) (int, error) {
+	clear(a.entries)
+	a.entries = a.entries[:0]
+	n, bytes := 0, 0
+	for ; n < len(items) && !items[n].frame.IsZero(); n++ {
+		f := items[n].frame
+		if n > 0 && (len(a.entries) >= applyEntriesMax || bytes+f.BodySize() > applyBytesMax) {
+			break
+		}
+		bytes += f.BodySize()
+		if f.Meta().Kind != codec.EntryNormal {
+			continue
+		}
+		var err error
+		if a.entries, err = f.AppendEntries(a.entries); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
 }
 
 // apply gives a.entries to the state machine.

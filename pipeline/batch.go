@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/millrace/millrace/codec"
@@ -42,6 +43,9 @@ func (b *Batch) Bytes() int { return len(b.buf) }
 func (b *Batch) Seal(group codec.GroupID, leader codec.LeaderID, first codec.Index, c codec.Compression) (codec.Frame, error) {
 	buf := b.buf
 	b.buf = nil
+	if cap(buf) > 2*len(buf) {
+		buf = slices.Clone(buf) // a small batch after a large one: what is kept is what is counted
+	}
 	return codec.SealFrame(buf, codec.FrameMeta{
 		Group: group, Leader: leader, First: first, Count: uint32(b.entries), Kind: codec.EntryNormal,
 	}, c)

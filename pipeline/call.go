@@ -7,8 +7,9 @@ import (
 
 // call is one caller waiting for the answers to the entries it proposed.
 //
-// Owner: the caller until it is enqueued and again after done; in between whoever answers batches, one goroutine at a
-// time (the loop or the answer goroutine: a batch has one owner, and a call's batches are answered in order).
+// Owner: the caller until it is enqueued and again after done; in between the one goroutine that ends batches. A call may
+// have entries in several of them, so all batches of an Intake must be ended by the same goroutine: in a node that of
+// the [Applier].
 type call struct {
 	pool    *callPool
 	done    chan struct{}       // capacity 1; one token per use

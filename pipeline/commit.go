@@ -1,6 +1,10 @@
 package pipeline
 
-import "github.com/millrace/millrace/codec"
+import (
+	"slices"
+
+	"github.com/millrace/millrace/codec"
+)
 
 // CommitStage hands writes to the log and holds back every packet that promises something about the disk until the log
 // has made it durable.
@@ -11,6 +15,14 @@ type CommitStage struct {
 	submitted uint64 // Seq of the newest write
 	flushed   uint64 // Seq up to which everything is durable. Invariant: flushed <= submitted
 	held      []heldPacket
+	unflushed []sizedWrite // submitted and not yet durable, those with frames
+	bytes     int          // of unflushed
+}
+
+// sizedWrite is a write with the size of its frame.
+type sizedWrite struct {
+	seq  uint64
+	size int
 }
 
 // heldPacket waits for the flush of seq.
@@ -29,6 +41,10 @@ func (s *CommitStage) Submit(w *codec.LogWrite) {
 		panic("BUG: writes must have growing sequence numbers")
 	}
 	s.submitted = w.Seq
+	if size := len(w.Frame.Bytes()); size > 0 {
+		s.unflushed = append(s.unflushed, sizedWrite{w.Seq, size})
+		s.bytes += size
+	}
 	s.log.Submit(w)
 }
 
@@ -38,7 +54,18 @@ func (s *CommitStage) Hold(lane codec.Lane, p codec.Packet) {
 }
 
 // Flushed notes that every write up to seq is durable.
-func (s *CommitStage) Flushed(seq uint64) { s.flushed = max(s.flushed, seq) }
+func (s *CommitStage) Flushed(seq uint64) {
+	s.flushed = max(s.flushed, seq)
+	n := 0
+	for n < len(s.unflushed) && s.unflushed[n].seq <= s.flushed {
+		s.bytes -= s.unflushed[n].size
+		n++
+	}
+	s.unflushed = slices.Delete(s.unflushed, 0, n)
+}
+
+// UnflushedBytes returns the size of the frames that were submitted and are not yet durable.
+func (s *CommitStage) UnflushedBytes() int { return s.bytes }
 
 // Release calls send for each held packet whose writes are durable, in the order they were held. An append's answer
 // says what an earlier one to the same peer on the same stream said and more, so only the newest of a run is sent:

@@ -9,9 +9,14 @@ import (
 	"github.com/millrace/millrace/codec"
 )
 
+// EntryOverhead is what a waiting entry costs beside its bytes, its caller included: bounds count it, so that empty
+// entries are bounded too.
+const EntryOverhead = 128
+
 // IntakeConfig holds the bounds of an [Intake].
 type IntakeConfig struct {
-	// BytesMax bounds the bytes of entries that wait to be taken. A call is always let into an empty Intake.
+	// BytesMax bounds the bytes of entries that wait to be taken, with [EntryOverhead] for each. A call is always let
+	// into an empty Intake.
 	// 0 means 64 MiB: half a second of the fastest disk this was tuned on.
 	BytesMax int
 	// FrameBytesMax is the size in bytes at which a batch is closed and the next one begun. 0 means 1 MiB: the size
@@ -60,7 +65,7 @@ type Intake struct {
 	mu     sync.Mutex
 	open   *Batch        // being filled; nil when the last one was closed or taken
 	closed []*Batch      // full, oldest first
-	bytes  int           // of entries in open and closed
+	bytes  int           // of entries in open and closed, overhead included
 	hint   int           // capacity of the next batch's buffer
 	space  chan struct{} // closed when something was taken; nil when nobody waits for room
 	err    error         // set once no more is taken in
@@ -159,7 +164,7 @@ func (in *Intake) checkSize(size int) error {
 
 // enter puts a call's entries into batches. Unless it may block it is [ErrBusy] where there is no room.
 func (in *Intake) enter(ctx context.Context, block bool, c *call, datas ...[]byte) error {
-	total := 0
+	total := len(datas) * EntryOverhead
 	for _, data := range datas {
 		total += len(data)
 	}

@@ -12,6 +12,8 @@ type ColdFrame struct {
 	Ticket uint64
 	Frame  codec.Frame
 	Err    error
+
+	truncations uint64 // seen when it was asked for
 }
 
 // StreamStage puts packets on the lanes to the peers. A packet whose frame has left the log's memory waits for it to be
@@ -27,6 +29,8 @@ type StreamStage struct {
 	lost      []codec.NodeID
 	tickets   uint64
 	coldReads uint64
+
+	truncations uint64
 }
 
 // coldStream is one peer's append lane behind a frame that is being read.
@@ -94,23 +98,30 @@ func (s *StreamStage) awaitCold(p codec.Packet, meta codec.FrameMeta) {
 		s.waiting[p.Node] = c
 	}
 	c.ticket = s.tickets
-	cold := ColdFrame{Peer: p.Node, Ticket: s.tickets}
+	cold := ColdFrame{Peer: p.Node, Ticket: s.tickets, truncations: s.truncations}
 	s.log.ReadFrame(meta.First, func(f codec.Frame, err error) {
 		cold.Frame, cold.Err = f, err
 		s.loaded(cold)
 	})
 }
 
-// Loaded continues the lane that waited for the frame. One that nobody waits for any more is dropped.
-func (s *StreamStage) Loaded(cold ColdFrame) {
+// Truncated notes that the log was truncated: what is being read may be gone.
+func (s *StreamStage) Truncated() { s.truncations++ }
+
+// Loaded continues the lane that waited for the frame. One that nobody waits for any more is dropped. It returns the
+// error of a read that should have succeeded: the log can't give back what it holds.
+func (s *StreamStage) Loaded(cold ColdFrame) error {
+	if cold.Err != nil && cold.truncations == s.truncations {
+		return cold.Err
+	}
 	c := s.waiting[cold.Peer]
 	if c == nil || c.ticket != cold.Ticket {
-		return
+		return nil
 	}
 	first := c.packets[0]
 	if cold.Err != nil || !describes(first.meta, cold.Frame) {
 		s.lose(cold.Peer)
-		return
+		return nil
 	}
 	first.packet.Frame = cold.Frame
 	s.out[codec.LaneAppend] = append(s.out[codec.LaneAppend], first.packet)
@@ -118,11 +129,12 @@ func (s *StreamStage) Loaded(cold ColdFrame) {
 	for len(c.packets) > 0 {
 		next := c.packets[0]
 		if !s.sendAppend(next.packet, next.meta) {
-			return
+			return nil
 		}
 		c.packets = c.packets[1:]
 	}
 	delete(s.waiting, cold.Peer)
+	return nil
 }
 
 // lose ends a peer's stream: what waits is dropped, and the loss is reported by [StreamStage.Lost].

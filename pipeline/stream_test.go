@@ -28,6 +28,7 @@ type streamHarness struct {
 	net   *recorder
 	stage *StreamStage
 	cold  []ColdFrame
+	err   error // of Loaded
 }
 
 func newStreamHarness(t *testing.T) *streamHarness {
@@ -57,7 +58,9 @@ func (h *streamHarness) finishReads() {
 	cold := h.cold
 	h.cold = nil
 	for _, c := range cold {
-		h.stage.Loaded(c)
+		if err := h.stage.Loaded(c); err != nil {
+			h.err = err
+		}
 	}
 }
 
@@ -121,13 +124,22 @@ func TestOverwrittenFrameEndsTheStream(t *testing.T) {
 	}
 }
 
-func TestFailedReadEndsTheStream(t *testing.T) {
+func TestFailedReadIsAnErrorUnlessTruncated(t *testing.T) {
 	h := newStreamHarness(t)
 	h.send(2, 1)
 	delete(h.log.cold, 1)
 	h.finishReads()
-	if lost := h.stage.Lost(nil); len(lost) != 1 {
-		t.Fatalf("lost %v, want peer 2: a failed read must never become an empty append", lost)
+	if lost := h.stage.Lost(nil); h.err == nil || len(lost) != 0 || h.flushed() != "[]" {
+		t.Fatalf("error %v, lost %v: the log can't give back what it holds, want that error alone", h.err, lost)
+	}
+
+	h = newStreamHarness(t)
+	h.send(2, 1)
+	delete(h.log.cold, 1)
+	h.stage.Truncated()
+	h.finishReads()
+	if lost := h.stage.Lost(nil); h.err != nil || len(lost) != 1 || h.flushed() != "[]" {
+		t.Fatalf("error %v, lost %v: a truncation explains it, want peer 2 to begin anew", h.err, lost)
 	}
 }
 

@@ -11,8 +11,12 @@ import (
 	"github.com/millrace/millrace/pipeline"
 )
 
-// reportCalls is how many calls a client makes between two reports to its shard.
-const reportCalls = 32
+// samplesMax is how many calls a client measures between two visits to its shard's histogram.
+const samplesMax = 32
+
+// publishEvery is how often a client says, at an answer, how many puts were answered: well within what an eye that
+// watches the rate can tell.
+const publishEvery = 50 * time.Millisecond
 
 // retryPause is how long a client waits after a failed put before it asks where to put the next one.
 const retryPause = 5 * time.Millisecond
@@ -22,16 +26,16 @@ const retryPause = 5 * time.Millisecond
 // Owner: its goroutine, until it has ended.
 type client struct {
 	// What each call touches comes first and lies together: with thousands of clients every cache line is a miss.
-	run        *Run
-	proposer   Proposer
-	payloads   [][]byte // one per put of a call
-	sampled    int
-	calls      int
-	unreported uint64 // puts answered and not yet in run.answered
-	ops        uint64
-	book       safety.Book
+	run         *Run
+	proposer    Proposer
+	payloads    [][]byte // one per put of a call
+	sampled     int
+	publishAt   int64  // on the run's clock, nanoseconds
+	unpublished uint64 // puts answered and not yet in shard.answered
+	ops         uint64
+	book        safety.Book
 
-	samples    [reportCalls]sample
+	samples    [samplesMax]sample
 	shard      *shard
 	errors     uint64
 	firstError error
@@ -62,7 +66,8 @@ func (c *client) loop() {
 	default:
 		c.singles()
 	}
-	c.report()
+	c.record()
+	c.publish()
 }
 
 // singles puts one at a time.
@@ -193,22 +198,31 @@ func (c *client) answered(issued int64, puts int) int64 {
 	now := c.run.now()
 	if now >= c.run.warmEnd && puts > 0 {
 		c.samples[c.sampled] = sample{now - issued, int64(puts)}
-		c.sampled++
+		if c.sampled++; c.sampled == samplesMax {
+			c.record()
+		}
 		if now < c.run.end.Load() {
 			c.ops += uint64(puts)
 		}
 	}
-	c.unreported += uint64(puts)
-	if c.calls++; c.calls == reportCalls {
-		c.report()
+	c.unpublished += uint64(puts)
+	if now >= c.publishAt {
+		c.publish()
+		c.publishAt = now + int64(publishEvery)
 	}
 	return now
 }
 
-func (c *client) report() {
-	c.run.answered.Add(c.unreported)
+// record takes the samples to the histogram.
+func (c *client) record() {
 	c.shard.add(c.samples[:c.sampled])
-	c.calls, c.sampled, c.unreported = 0, 0, 0
+	c.sampled = 0
+}
+
+// publish makes the answered puts known to [Run.Answered].
+func (c *client) publish() {
+	c.shard.answered.Add(c.unpublished)
+	c.unpublished = 0
 }
 
 // failed notes a put that was not acknowledged. Anything but an unknown fate means that it certainly did not happen.

@@ -7,6 +7,7 @@
 //	   |<---------------- answered, woken
 //	   |  clock; latency into a small buffer
 //	   +--- every 32 calls ---> one of a few shards: HdrHistogram; merged at the end
+//	   +--- every 50 ms    ---> the shard's count of answered puts, for who watches
 //
 //	|---- warm-up ----|------------- measured -------------|-- drain --|
 //	                  answered here: counted               what is outstanding is awaited
@@ -29,7 +30,8 @@
 //     clock reading per window. Each put of a window counts with the time of the whole window, which is never less than
 //     its own: no put is shown faster than it was.
 //   - A histogram per client would take a gigabyte for 4096 clients; shards behind a lock, visited once in 32 calls, cost
-//     less than the cache misses.
+//     less than the cache misses. What clients write while they run lies in the shards, away from what all of them
+//     read at every put.
 //   - Puts carry a context without an end, as a caller without a deadline would. What is not answered after the run
 //     is answered when its target is closed.
 //   - Payloads are random bytes, different for each client, so that neither disk nor codec can compress them.

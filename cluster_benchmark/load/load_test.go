@@ -106,7 +106,7 @@ func (s *server) check(t *testing.T, r *Run) Measurement {
 		t.Fatal("clients still wait")
 	}
 	m := r.Measurement()
-	if v := safety.Check(m.Books, []*safety.Machine{s.machine}); !v.OK {
+	if v := safety.Check(m.Books, []*safety.Machine{s.machine}, nil); !v.OK {
 		t.Errorf("the books are wrong: %q", v.Reasons)
 	}
 	return m
@@ -213,7 +213,7 @@ func TestFailedPuts(t *testing.T) {
 			if m.Errors == 0 || m.FirstError == nil || m.Ops == 0 {
 				t.Errorf("%+v: %d errors, the first %v, %d puts", cfg, m.Errors, m.FirstError, m.Ops)
 			}
-			v := safety.Check(m.Books, []*safety.Machine{s.machine})
+			v := safety.Check(m.Books, []*safety.Machine{s.machine}, nil)
 			if v.Unknown == 0 || v.Unknown >= m.Errors || v.Applied[0] != v.Acknowledged+v.Unknown {
 				t.Errorf("%+v: %+v with %d errors, want some unknown and some refused", cfg, v, m.Errors)
 			}

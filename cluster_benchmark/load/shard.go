@@ -3,6 +3,7 @@ package load
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -14,8 +15,10 @@ const latencyMax = time.Hour
 // newHistogram returns a histogram of nanoseconds with three significant digits.
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(latencyMax), 3) }
 
-// shard is a histogram that some of the clients share.
+// shard is a histogram and a counter that some of the clients share.
 type shard struct {
+	answered atomic.Uint64 // puts that clients have told of
+
 	// mu guards histogram. No owner would do: the clients that share it bring a buffer each now and then, which costs
 	// less than handing it to an owner.
 	mu        sync.Mutex

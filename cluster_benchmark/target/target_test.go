@@ -206,7 +206,7 @@ func TestClusters(t *testing.T) {
 				if err := target.Close(); err != nil {
 					t.Error(err)
 				}
-				if v := safety.Check(books, target.Replicas()); !v.OK || v.Acknowledged != 160 || len(v.Applied) != 3 {
+				if v := safety.Check(books, target.Replicas(), nil); !v.OK || v.Acknowledged != 160 || len(v.Applied) != 3 {
 					t.Errorf("%+v, want 160 puts, ok", v)
 				}
 				if c.Entries < 160 || c.Frames == 0 {

@@ -26,7 +26,8 @@
 //
 //   - kill_test.go: SIGKILL of the process that runs the three nodes.
 //   - powercut_test.go: power cut of one, two or all nodes over [vfs.Mem], at a random operation of the disk, also while
-//     a node repairs what the cut before left; and proof that the checker notices a disk whose sync lies.
+//     a node repairs what the cut before left, with slow disks, and behind leaders that were cut off from the others and
+//     deposed; and proof that the checker notices a disk whose sync lies.
 //   - ext4_linux_test.go: the whole node on loop-mounted ext4 that is shut down under it, and proof that the test fails
 //     when the sync of the group commit is taken out of the code.
 //
@@ -34,14 +35,15 @@
 //
 // # What nodes are fed
 //
-// directory_test.go: directories of others, in use, or damaged. fulldisk_test.go: no space left. strangers_test.go:
-// garbage on the peer port. limits_test.go: proposals and addresses that can't be taken.
+// directory_test.go: directories of others, in use, or damaged. fulldisk_test.go and fulldisk_linux_test.go: no space
+// left. coldread_test.go: a log that can't be read back. strangers_test.go: garbage on the peer port. limits_test.go:
+// proposals and addresses that can't be taken.
 //
 // # Read in this order
 //
 // put_test.go (identities), book_test.go (the checker), load_test.go (clients and state machine), disklog_test.go (logs
-// read without the engine), child_test.go and parent_test.go (the process that is killed, and its killer), then the
-// tests; main_test.go has the flags.
+// read without the engine), powerdisk_test.go (disks that lose power), child_test.go and parent_test.go (the process that
+// is killed, and its killer), then the tests; main_test.go has the flags.
 //
 // # Decisions
 //

@@ -81,7 +81,7 @@ func newImage(t *testing.T, folder, name string, bytes int64) *image {
 		}
 	})
 	if err := m.mount(); err != nil {
-		t.Skip("no loop-mounted ext4 on this machine: ", err)
+		t.Skip("no loop-mounted ext4 on this machine:", err)
 	}
 	return m
 }
@@ -147,7 +147,7 @@ func (m *image) powerOn() error {
 // under load.
 func TestExt4PowerCut(t *testing.T) {
 	if why := tools(); why != "" {
-		t.Skip("power cut on ext4: ", why)
+		t.Skip("power cut on ext4:", why)
 	}
 	t.Parallel()
 	seed := newSeed(t)
@@ -205,7 +205,7 @@ func TestExt4NoticesAMissingSync(t *testing.T) {
 		t.Skip("builds the program once more, which takes too long for -short")
 	}
 	if why := tools(); why != "" {
-		t.Skip("power cut on ext4: ", why)
+		t.Skip("power cut on ext4:", why)
 	}
 	goTool, err := exec.LookPath("go")
 	if err != nil {

@@ -23,7 +23,7 @@ func smallDisk(t *testing.T, size string) string {
 	}
 	dir := t.TempDir()
 	if err := command("mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir); err != nil {
-		t.Skip("full disk: can't mount a small one: ", err)
+		t.Skip("full disk: can't mount a small one:", err)
 	}
 	t.Cleanup(func() {
 		if err := command("umount", dir); err != nil {
