@@ -136,15 +136,15 @@ func AppendMessage(dst []byte, m *Message, frameSize int) []byte {
 	return le.AppendUint32(dst, 0)
 }
 
-// plausible reports whether such a message may be sent: a known kind, a verdict in answers alone, and a conflict only
-// in the answer to an append.
+// plausible reports whether such a message may be sent: a known kind, a verdict in answers alone, and no conflict in the
+// answer to a vote request, which asks about no entry.
 func (m *Message) plausible() bool {
 	switch m.Kind {
 	case MessageVote, MessageAppend, MessageHeartbeat:
 		return m.Status == StatusNone
-	case MessageVoteReply, MessageHeartbeatReply:
+	case MessageVoteReply:
 		return m.Status == StatusOK || m.Status == StatusRefused
-	case MessageAppendReply:
+	case MessageAppendReply, MessageHeartbeatReply:
 		return m.Status >= StatusOK && m.Status <= StatusRefused
 	}
 	return false

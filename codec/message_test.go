@@ -100,7 +100,7 @@ func TestStatusByKind(t *testing.T) {
 		MessageAppend:         "none",
 		MessageAppendReply:    "ok conflict refused",
 		MessageHeartbeat:      "none",
-		MessageHeartbeatReply: "ok refused",
+		MessageHeartbeatReply: "ok conflict refused",
 	}
 	for kind := range MessageKindEnd + 1 {
 		for status := range StatusRefused + 2 {

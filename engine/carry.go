@@ -89,6 +89,7 @@ func (l *loop) noteStatus() {
 func (l *loop) membershipChanged() {
 	var peers []codec.Node
 	if m := l.core.Membership(); m != nil {
+		l.book.setMembers(m)
 		for _, n := range m.Nodes {
 			if n.ID != l.cfg.NodeID {
 				peers = append(peers, n)

@@ -23,6 +23,7 @@ type loop struct {
 	core      *consensus.Core
 	groupLog  pipeline.GroupLog
 	transport pipeline.Transport
+	book      *peerBook
 	commits   *pipeline.CommitStage
 	streams   *pipeline.StreamStage
 	applier   *pipeline.Applier

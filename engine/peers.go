@@ -9,8 +9,8 @@ import (
 	"github.com/millrace/millrace/pipeline"
 )
 
-// knownMax bounds the node ids that are remembered, each with a record in the log: whoever reaches the port could invent
-// others for ever.
+// knownMax bounds the node ids that are remembered, each with a record in the log: whoever reaches the port of a node
+// that knows no membership could invent others for ever.
 const knownMax = codec.MembershipNodesMax + 64
 
 // peerBook remembers which incarnation of each peer was seen first, durably, and refuses any other. Until a new peer's
@@ -21,9 +21,10 @@ type peerBook struct {
 	log     pipeline.Log
 	trusted func(codec.NodeID) // called once a peer's incarnation is durable
 
-	// mu guards known. No owner would do: transports ask from their own goroutines and need the answer at once.
-	mu    sync.Mutex
-	known map[codec.NodeID]codec.Incarnation
+	// mu guards what follows. No owner would do: transports ask from their own goroutines and need the answer at once.
+	mu      sync.Mutex
+	known   map[codec.NodeID]codec.Incarnation
+	members map[codec.NodeID]bool // nil while no membership is known
 }
 
 func newPeerBook(self codec.NodeID, log pipeline.Log, trusted func(codec.NodeID)) *peerBook {
@@ -34,6 +35,17 @@ func newPeerBook(self codec.NodeID, log pipeline.Log, trusted func(codec.NodeID)
 	return b
 }
 
+// setMembers tells who belongs to the cluster. From then on strangers are refused, before anything is remembered of them.
+func (b *peerBook) setMembers(m *codec.Membership) {
+	members := make(map[codec.NodeID]bool, len(m.Nodes))
+	for _, n := range m.Nodes {
+		members[n.ID] = true
+	}
+	b.mu.Lock()
+	b.members = members
+	b.mu.Unlock()
+}
+
 // verify is the transport's question whether to accept a connection.
 func (b *peerBook) verify(id codec.NodeID, incarnation codec.Incarnation) error {
 	if id == b.self {
@@ -42,15 +54,9 @@ func (b *peerBook) verify(id codec.NodeID, incarnation codec.Incarnation) error 
 	if id == 0 || incarnation.IsZero() {
 		return errors.New("peer without a node id or incarnation")
 	}
-	b.mu.Lock()
-	seen, ok := b.known[id]
-	full := !ok && len(b.known) >= knownMax
-	if !ok && !full {
-		b.known[id] = incarnation
-	}
-	b.mu.Unlock()
-	if full {
-		return fmt.Errorf("node %d is new, and %d node ids are remembered already", id, knownMax)
+	seen, ok, err := b.lookUp(id, incarnation)
+	if err != nil {
+		return err
 	}
 	if !ok {
 		b.log.RememberPeer(id, incarnation, func(err error) {
@@ -64,4 +70,21 @@ func (b *peerBook) verify(id codec.NodeID, incarnation codec.Incarnation) error 
 		return &IncarnationError{Node: id, Seen: seen, Got: incarnation}
 	}
 	return nil
+}
+
+// lookUp returns the incarnation that is remembered of a node, noting this one where there is none.
+func (b *peerBook) lookUp(id codec.NodeID, incarnation codec.Incarnation) (seen codec.Incarnation, ok bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.members != nil && !b.members[id] {
+		return seen, false, fmt.Errorf("node %d is not a member of this cluster", id)
+	}
+	if seen, ok = b.known[id]; ok {
+		return seen, true, nil
+	}
+	if len(b.known) >= knownMax {
+		return seen, false, fmt.Errorf("node %d is new, and %d node ids are remembered already", id, knownMax)
+	}
+	b.known[id] = incarnation
+	return seen, false, nil
 }

@@ -57,6 +57,22 @@ func TestPeersAreKnownByTheirFirstIncarnation(t *testing.T) {
 	if err := book.verify(4, codec.Incarnation{}); err == nil {
 		t.Error("a peer without an incarnation was accepted")
 	}
+	for id := codec.NodeID(10); len(book.known) < knownMax; id++ {
+		if err := book.verify(id, first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := book.verify(1<<40, first); err == nil || !strings.Contains(err.Error(), "1088 node ids are remembered already") {
+		t.Errorf("one id too many: %v", err)
+	}
+	m := codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1}, codec.Node{ID: 2})
+	book.setMembers(&m)
+	if err := book.verify(3, second); err == nil || err.Error() != "node 3 is not a member of this cluster" {
+		t.Errorf("a stranger: %v", err)
+	}
+	if err := book.verify(2, first); err != nil {
+		t.Errorf("a member: %v", err)
+	}
 	again := newPeerBook(1, &slowPeers{known: map[codec.NodeID]codec.Incarnation{2: first}}, nil)
 	if err := again.verify(2, second); !errors.As(err, &other) {
 		t.Errorf("another incarnation after a restart: %v", err)

@@ -137,14 +137,17 @@ func (r *Raft) start(sm StateMachine) error {
 
 // link starts the transport.
 func (r *Raft) link(l *loop) error {
-	book := newPeerBook(r.cfg.NodeID, r.log, func(id codec.NodeID) {
+	l.book = newPeerBook(r.cfg.NodeID, r.log, func(id codec.NodeID) {
 		r.box.post(func(m *mail) { m.trusted = append(m.trusted, id) })
 	})
-	for id := range book.known {
+	for id := range l.book.known {
 		l.trusted[id] = true
 	}
+	if m := l.core.Membership(); m != nil {
+		l.book.setMembers(m)
+	}
 	return r.transport.Start(codec.Link{
-		Verify:  book.verify,
+		Verify:  l.book.verify,
 		Deliver: r.box.deliver,
 		Down: func(id codec.NodeID, lane codec.Lane) {
 			if lane == codec.LaneAppend {

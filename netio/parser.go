@@ -23,6 +23,7 @@ type parser struct {
 	// Invariant: len(pending) < size, or size == 0.
 	pending []byte
 	size    int
+	checked bool // the pending message's header is whole, and its checksum vouches for size
 
 	batch    []codec.Packet // reused between calls, without frames in it
 	messages int            // delivered by the last feed
@@ -83,6 +84,14 @@ func (p *parser) finish(chunk []byte) ([]byte, error) {
 		}
 		p.size = size
 	}
+	if !p.checked {
+		n := min(max(0, codec.MessageHeaderSize-len(p.pending)), len(chunk))
+		p.keep(chunk[:n])
+		chunk = chunk[n:]
+		if err := p.check(); err != nil {
+			return nil, err
+		}
+	}
 	n := min(p.size-len(p.pending), len(chunk))
 	p.keep(chunk[:n])
 	chunk = chunk[n:]
@@ -94,12 +103,26 @@ func (p *parser) finish(chunk []byte) ([]byte, error) {
 		return nil, err
 	}
 	p.batch = append(p.batch, codec.Packet{Node: p.from, Message: m, Frame: frame})
-	if p.size = 0; frame.IsZero() {
+	if p.size, p.checked = 0, false; frame.IsZero() {
 		p.pending = p.pending[:0]
 	} else {
 		p.pending = nil // the frame owns it now
 	}
 	return chunk, nil
+}
+
+// check looks at the header of the pending message once it is whole: a damaged size must not make this node wait for, and
+// swallow, what was never meant to belong to it.
+func (p *parser) check() error {
+	if len(p.pending) < codec.MessageHeaderSize {
+		return nil
+	}
+	_, _, _, err := codec.ReadMessage(p.pending, p.limit)
+	if err != nil && !errors.Is(err, codec.ErrShort) {
+		return err
+	}
+	p.checked = true
+	return nil
 }
 
 // keep appends the beginning of a message of p.size bytes to pending.
@@ -143,6 +166,7 @@ func (p *parser) take(chunk []byte) error {
 	switch {
 	case err == nil:
 		p.keep(chunk[end:])
+		return p.check()
 	case errors.Is(err, codec.ErrShort):
 		p.pending = append(p.pending, chunk[end:]...)
 	default:

@@ -167,3 +167,21 @@ func TestBadStreamsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestDamagedSizeIsNoticedWithTheHeader: a size that is plausible and wrong must not swallow the messages behind it.
+func TestDamagedSizeIsNoticedWithTheHeader(t *testing.T) {
+	stream := wire(appendOf(t, 1, 1, 100), appendOf(t, 1, 2, 100))
+	stream[2] ^= 0x10 // a megabyte more
+	for _, cut := range []int{len(stream), 1, 6, 50, codec.MessageHeaderSize} {
+		p := parser{from: 2, lane: codec.LaneAppend, limit: 16 << 20}
+		var err error
+		for rest := stream[:codec.MessageHeaderSize+1]; len(rest) > 0 && err == nil; {
+			n := min(cut, len(rest))
+			err = p.feed(rest[:n], func([]codec.Packet) { t.Error("something was delivered") })
+			rest = rest[n:]
+		}
+		if !errors.Is(err, codec.ErrCorrupt) {
+			t.Errorf("in pieces of %d bytes: %v, want an error that wraps ErrCorrupt", cut, err)
+		}
+	}
+}

@@ -106,8 +106,9 @@ func (s *server) check(t *testing.T, r *Run) Measurement {
 		t.Fatal("clients still wait")
 	}
 	m := r.Measurement()
-	if v := safety.Check(m.Books, []*safety.Machine{s.machine}, nil); !v.OK {
-		t.Errorf("the books are wrong: %q", v.Reasons)
+	v := safety.Check(m.Books, []*safety.Machine{s.machine}, nil)
+	if len(v.Reasons) > 0 || v.OK != (v.Acknowledged > 0) {
+		t.Errorf("the books are wrong: %+v", v)
 	}
 	return m
 }
@@ -153,6 +154,35 @@ func TestWhatCounts(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestAnsweredKeepsUp: who watches the rate sees the puts as they are answered, however many a client keeps in flight,
+// and however rarely it gets an answer.
+func TestAnsweredKeepsUp(t *testing.T) {
+	for _, c := range []struct {
+		cfg  Config
+		took time.Duration
+	}{
+		{Config{Clients: 4, Inflight: 1, Batch: 1}, time.Millisecond},
+		{Config{Clients: 4, Inflight: 1, Batch: 1}, 90 * time.Millisecond},
+		{Config{Clients: 4, Inflight: 64, Batch: 1}, 10 * time.Millisecond},
+		{Config{Clients: 4, Inflight: 1, Batch: 8}, 10 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c.cfg.Duration = 3 * time.Second
+			s := newServer(c.cfg.Clients, 0, always(c.took))
+			r := Start(c.cfg, s)
+			perCall := uint64(c.cfg.Clients * c.cfg.Inflight * c.cfg.Batch)
+			for look := time.Second; look < c.cfg.Duration; look += 200 * time.Millisecond {
+				time.Sleep(look - r.Elapsed())
+				low, high := perCall*uint64((look-publishEvery-c.took)/c.took), perCall*uint64(look/c.took)
+				if got := r.Answered(); got < low || got > high {
+					t.Errorf("%+v: %d puts answered after %v, want %d to %d", c.cfg, got, look, low, high)
+				}
+			}
+			s.check(t, r)
+		})
 	}
 }
 

@@ -12,8 +12,12 @@
 //   - A .hgrm file is the text of HdrHistogram's percentile distribution, values in microseconds, as its plotters read it.
 //   - A ceiling carries the keys of the scenario it was measured for (nodes, store, net), although it has no such thing,
 //     so that both can be matched; "safety" is null there and "wal_backend" empty.
-//   - wal_bytes, wal_syncs and frames cover the measured time; the first two add up all nodes, a frame counts once.
-//   - cpu_s is user and system time of the whole process, clients and all nodes, during the measured time.
+//   - cpu_s, wal_bytes, wal_syncs and frames are what was added between two readings, one at each end of the measured
+//     time; a busy machine may take either a little late, so counted_s says how far apart they were. Rates divide by it.
+//   - wal_bytes and wal_syncs add up all nodes, a frame counts once. cpu_s is user and system time of the whole process,
+//     clients and all nodes. alloc_bytes_per_op is bytes allocated per second by puts per second.
+//   - "safety" is ok when everything was looked at and nothing is wrong. Otherwise "reasons" say what is wrong and
+//     "unproven" why something could not be looked at: the run did not finish, or nothing was acknowledged.
 //   - max_rss_bytes is the peak of one scenario and round where the system lets it be reset (Linux), else of the process.
 //
 // # Reading order

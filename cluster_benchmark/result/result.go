@@ -53,7 +53,8 @@ type Safety struct {
 	Applied      []uint64 `json:"applied"`    // per node
 	StateHash    []string `json:"state_hash"` // per node
 	OK           bool     `json:"ok"`
-	Reasons      []string `json:"reasons,omitempty"` // why not
+	Reasons      []string `json:"reasons,omitempty"`  // what is wrong
+	Unproven     []string `json:"unproven,omitempty"` // why something could not be looked at
 }
 
 // Result is one line.
@@ -75,6 +76,8 @@ type Result struct {
 	FirstError string  `json:"first_error,omitempty"`
 	Latency    Latency `json:"latency_us"`
 
+	// Counted is how long the following were counted: between two readings close to the ends of the measured time.
+	Counted         float64 `json:"counted_s"`
 	CPU             float64 `json:"cpu_s"`
 	MaxRSS          uint64  `json:"max_rss_bytes"`
 	AllocPerOp      float64 `json:"alloc_bytes_per_op"`
@@ -100,10 +103,18 @@ type Result struct {
 func (r *Result) OK() bool { return r.Invalid == "" && (r.Safety == nil || r.Safety.OK) }
 
 // SyncsPerS returns syncs per second, all nodes together.
-func (r *Result) SyncsPerS() float64 { return ratio(float64(r.WALSyncs), r.Duration) }
+func (r *Result) SyncsPerS() float64 { return ratio(float64(r.WALSyncs), r.counted()) }
 
 // Cores returns how many cores were busy on average.
-func (r *Result) Cores() float64 { return ratio(r.CPU, r.Duration) }
+func (r *Result) Cores() float64 { return ratio(r.CPU, r.counted()) }
+
+// counted returns the time between the readings, the measured time for a result that does not say.
+func (r *Result) counted() float64 {
+	if r.Counted > 0 {
+		return r.Counted
+	}
+	return r.Duration
+}
 
 func ratio(a, b float64) float64 {
 	if b == 0 {

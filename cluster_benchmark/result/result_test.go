@@ -48,7 +48,7 @@ func TestFields(t *testing.T) {
 		"duration_s": "float64", "ops": "float64", "put_per_s": "float64", "errors": "float64", "latency_us": "map",
 		"cpu_s": "float64", "max_rss_bytes": "float64", "alloc_bytes_per_op": "float64", "wal_bytes": "float64",
 		"wal_syncs": "float64", "frames": "float64", "entries_per_frame": "float64", "safety": "map",
-		"gogc": "float64", "gomaxprocs": "float64",
+		"gogc": "float64", "gomaxprocs": "float64", "counted_s": "float64",
 	}
 	got := map[string]any{}
 	if err := json.Unmarshal(line.Bytes(), &got); err != nil {
@@ -88,6 +88,19 @@ func TestFieldsThatAreThereOnlyWhenTheySaySomething(t *testing.T) {
 		if !strings.Contains(line.String(), part) {
 			t.Errorf("want %s in %s", part, line.String())
 		}
+	}
+}
+
+// TestRatesAreByTheirOwnTime: what was counted is divided by the time between the readings, not by that of the puts.
+func TestRatesAreByTheirOwnTime(t *testing.T) {
+	r := sample()
+	r.Duration, r.Counted, r.WALSyncs, r.CPU = 10, 12, 2400, 18
+	if r.SyncsPerS() != 200 || r.Cores() != 1.5 {
+		t.Errorf("%v syncs/s and %v cores, want 200 and 1.5", r.SyncsPerS(), r.Cores())
+	}
+	r.Counted = 0 // as results have it that were written before there was such a field
+	if r.SyncsPerS() != 240 || r.Cores() != 1.8 {
+		t.Errorf("%v syncs/s and %v cores, want 240 and 1.8", r.SyncsPerS(), r.Cores())
 	}
 }
 

@@ -16,6 +16,8 @@ type history struct {
 	// logs are the entries given to each replica.
 	logs [3][]pipeline.Entry
 	next codec.Index
+	// unfinished says why not every replica could apply everything.
+	unfinished []string
 }
 
 const clients = 2
@@ -78,7 +80,7 @@ func (h *history) check() Verdict {
 		}
 		machines = append(machines, m)
 	}
-	return Check(h.books, machines)
+	return Check(h.books, machines, h.unfinished)
 }
 
 // standard returns a history of 20 acknowledged puts.
@@ -203,8 +205,8 @@ var breakings = []breaking{
 func (b *breaking) expect(t *testing.T, what string, h *history, want string) {
 	t.Helper()
 	v := h.check()
-	if v.OK != (len(v.Reasons) == 0) {
-		t.Errorf("%s, %s: ok is %v with reasons %q", b.name, what, v.OK, v.Reasons)
+	if v.OK != (len(v.Reasons) == 0) || len(v.Unproven) > 0 {
+		t.Errorf("%s, %s: ok is %v with reasons %q and %q", b.name, what, v.OK, v.Reasons, v.Unproven)
 	}
 	if want == "" {
 		return
@@ -266,13 +268,62 @@ func TestSmallPayloadsWithUnknownPutsProveNothing(t *testing.T) {
 	h := standard(8)
 	h.put(0, unknownDone)
 	v := h.check()
-	if v.OK || !strings.Contains(v.Reasons[0], "1 puts of unknown fate were applied and can't be told") {
+	if v.OK || len(v.Reasons) > 0 || !strings.Contains(v.Unproven[0], "1 puts of unknown fate were applied and can't be told") {
 		t.Errorf("%+v, want not ok", v)
 	}
 }
 
+func TestNothingAcknowledgedProvesNothing(t *testing.T) {
+	for _, f := range []fate{refused, unknownGone, unknownDone} {
+		h := newHistory(16)
+		h.put(0, f)
+		if v := h.check(); v.OK || len(v.Reasons) > 0 || !slices.Equal(v.Unproven, []string{"no put was acknowledged: nothing is proven"}) {
+			t.Errorf("%+v: %+v, want nothing wrong and nothing proven", f, v)
+		}
+	}
+}
+
+// TestUnfinished: a replica that is behind because the run did not finish has lost nothing, but nothing is proven
+// either. What no replica has is lost all the same, and what must not be there stays wrong.
+func TestUnfinished(t *testing.T) {
+	stuck := []string{"node 2 stopped"}
+	behind := func(payload int, nodes ...int) *history {
+		h := standard(payload)
+		h.unfinished = stuck
+		for _, n := range nodes {
+			h.logs[n] = h.logs[n][:12]
+		}
+		return h
+	}
+	for _, payload := range []int{0, 32} {
+		if v := behind(payload).check(); v.OK || len(v.Reasons) > 0 || !slices.Equal(v.Unproven, stuck) {
+			t.Errorf("payload %d, all have everything: %+v", payload, v)
+		}
+		for _, nodes := range [][]int{{0}, {1}, {0, 2}} {
+			v := behind(payload, nodes...).check()
+			if v.OK || len(v.Reasons) > 0 || len(v.Unproven) != 1+len(nodes) || !strings.Contains(v.Unproven[1], "applied up to index 13, node") {
+				t.Errorf("payload %d, nodes %v behind: %+v, want nothing wrong", payload, nodes, v)
+			}
+		}
+		v := behind(payload, 0, 1, 2).check()
+		if v.OK || !strings.Contains(strings.Join(v.Reasons, "\n"), "12 entries applied, but 20 acknowledged") {
+			t.Errorf("payload %d, lost everywhere: %+v, want a reason", payload, v)
+		}
+	}
+	h := behind(32, 1)
+	h.logs[1] = slices.Insert(h.logs[1], 7, h.logs[1][6])
+	if v := h.check(); !strings.Contains(strings.Join(v.Reasons, "\n"), "node 2: entry T3-N2-8 applied after index 8") {
+		t.Errorf("applied twice on a node that is behind: %+v, want a reason", v)
+	}
+	h = behind(32, 1)
+	h.logs[0][3].Data[20] ^= 1
+	if v := h.check(); len(v.Reasons) == 0 || !strings.Contains(v.Reasons[0], "has hash") {
+		t.Errorf("altered on a node that has everything: %+v, want a reason", v)
+	}
+}
+
 func TestNoReplicas(t *testing.T) {
-	if v := Check(nil, nil); v.OK {
+	if v := Check(nil, nil, nil); v.OK {
 		t.Error("ok without a replica to look at")
 	}
 }

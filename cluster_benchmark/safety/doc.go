@@ -6,7 +6,7 @@
 //	      \                                   /
 //	       +----------- [Check] -------------+
 //	                       |
-//	                   [Verdict]: ok, or the reasons why not
+//	                   [Verdict]: ok; or what is wrong; or what could not be proven
 //
 // # What is checked
 //
@@ -21,10 +21,13 @@
 //
 // # Decisions
 //
+//   - Lost and not proven are told apart. When a run did not finish (puts unanswered, a node that stopped), a replica
+//     that is behind another has lost nothing, but the verdict is not ok either; what no replica has, though it was
+//     acknowledged, is lost. A run in which nothing was acknowledged proves nothing.
 //   - What a client issued is kept as ranges of serials, not as a set: a run of any length needs a few bytes per client,
 //     and telling an applied put costs one comparison.
-//   - With payloads below 16 bytes an applied put of unknown fate can't be told from an acknowledged one. The check then
-//     fails, saying so, rather than pass what it can't prove. It takes a lost leader in the middle of a run to get there.
+//   - With payloads below 16 bytes an applied put of unknown fate can't be told from an acknowledged one. The verdict
+//     then is that nothing is proven, which is not ok. It takes a lost leader in the middle of a run to get there.
 //   - The mix and the hash are not cryptographic: they are there to find mistakes, not forgers. The chance that a
 //     mistake goes unseen is 2^-64.
 //

@@ -1,6 +1,7 @@
 package setting
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +18,8 @@ import (
 func ParseProfile(file, profile string, data []byte) (Plan, error) {
 	p := Defaults()
 	p.Profile = profile
+	// Some editors begin a file with a byte order mark, which the parser would take for a part of the first key.
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	tree, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return Plan{}, syntaxError(file, err)

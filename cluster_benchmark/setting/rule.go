@@ -21,8 +21,12 @@ type Rule struct {
 	// ProfileOnly keeps the setting out of the flags.
 	ProfileOnly bool
 
-	set func(p *Plan, values []string) bool // false: a value is not what Wants says
+	set  func(p *Plan, values []string) bool // false: a value is not what Wants says
+	text func(p *Plan) string
 }
+
+// Text returns what a plan says, as [Rule.SetText] takes it.
+func (r *Rule) Text(p *Plan) string { return r.text(p) }
 
 // Key returns the setting's name in a profile.
 func (r *Rule) Key() string { return strings.ReplaceAll(r.Name, "-", "_") }
@@ -132,6 +136,13 @@ func numbers(name, about string, low, high int, field func(*Plan) *[]int) Rule {
 			*field(p) = list
 			return true
 		},
+		text: func(p *Plan) string {
+			list := make([]string, 0, len(*field(p)))
+			for _, n := range *field(p) {
+				list = append(list, strconv.Itoa(n))
+			}
+			return strings.Join(list, ",")
+		},
 	}
 }
 
@@ -146,6 +157,7 @@ func rounds() Rule {
 			p.Rounds = n
 			return true
 		},
+		text: func(p *Plan) string { return strconv.Itoa(p.Rounds) },
 	}
 }
 
@@ -161,6 +173,7 @@ func duration(name, about string, low time.Duration, field func(*Plan) *time.Dur
 			*field(p) = d
 			return true
 		},
+		text: func(p *Plan) string { return field(p).String() },
 	}
 }
 
@@ -186,6 +199,7 @@ func choices(name, about string, from []Choice, field func(*Plan) *[]string) Rul
 			*field(p) = slices.Clone(values)
 			return true
 		},
+		text: func(p *Plan) string { return strings.Join(*field(p), ",") },
 	}
 }
 
@@ -197,6 +211,7 @@ func choice(name, about string, from []Choice, field func(*Plan) *string) Rule {
 			*field(p) = values[0]
 			return slices.Contains(known, values[0])
 		},
+		text: func(p *Plan) string { return *field(p) },
 	}
 }
 
@@ -207,5 +222,6 @@ func text(name, about string, field func(*Plan) *string) Rule {
 			*field(p) = strings.Join(strings.Fields(values[0]), " ")
 			return *field(p) != ""
 		},
+		text: func(p *Plan) string { return *field(p) },
 	}
 }

@@ -173,6 +173,40 @@ store: memory
 	}
 }
 
+func TestByteOrderMark(t *testing.T) {
+	p, err := ParseProfile("own.yaml", "own", []byte("\ufeffnodes: 5\n"))
+	if err != nil || !slices.Equal(p.Nodes, []int{5}) {
+		t.Errorf("plan is %+v, %v, want 5 nodes", p, err)
+	}
+	_, err = ParseProfile("own.yaml", "own", []byte("nodes: 5\n\ufeffclients: 1\n"))
+	if err == nil || !strings.Contains(err.Error(), "own.yaml:2: unknown key") {
+		t.Errorf("a mark in the middle: %v, want it refused", err)
+	}
+}
+
+// TestTextIsWhatWasSet: every setting's text, set on another plan, makes the same plan.
+func TestTextIsWhatWasSet(t *testing.T) {
+	for _, name := range profiles.Names() {
+		data, err := profiles.Read(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := ParseProfile(name+".yaml", name, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := Plan{Profile: name}
+		for _, r := range Rules() {
+			if err := r.SetText(&again, r.Text(&plan)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if !reflect.DeepEqual(again, plan) {
+			t.Errorf("plan is %+v\nagain   %+v", plan, again)
+		}
+	}
+}
+
 func TestProfileErrorsNameTheLine(t *testing.T) {
 	known := "target, nodes, clients, inflight, batch, payload, duration, warmup, ceiling_duration, ceiling_warmup, store, net, rounds, about"
 	for _, c := range []struct{ yaml, want string }{

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -43,11 +44,6 @@ func Compare(w io.Writer, sources []Source) error {
 	for i, s := range sources {
 		fmt.Fprintf(w, "%c  %s\n   %s, %s\n", letter(i), s.Name, s.Results[0].Started.Format("2006-01-02 15:04"), describe(&s.Results[0]))
 		groups = append(groups, result.Groups(s.Results))
-	}
-	for i := 1; i < len(sources); i++ {
-		if sources[i].Results[0].Machine != sources[0].Results[0].Machine {
-			fmt.Fprintf(w, "%c was measured on another machine than A.\n", letter(i))
-		}
 	}
 	shared := 0
 	for _, first := range groups[0] {
@@ -116,9 +112,68 @@ func block(w io.Writer, groups []result.Group) {
 	t.Render()
 	for i := range summaries {
 		if !summaries[i].OK {
-			fmt.Fprintf(w, "%c can't be used: a safety check failed, or a figure is invalid.\n", letter(i))
+			fmt.Fprintf(w, "%c can't be used: %s.\n", letter(i), firstProblem(groups[i].Rounds))
+		}
+		if n := interrupted(groups[i].Rounds); n > 0 {
+			fmt.Fprintf(w, "%c: %d of %s ended before their time.\n", letter(i), n, plural(uint64(len(groups[i].Rounds)), "round"))
 		}
 	}
+	for i := 1; i < len(groups); i++ {
+		for _, c := range circumstances {
+			if a, b := c.values(groups[0].Rounds), c.values(groups[i].Rounds); a != b {
+				fmt.Fprintf(w, "%c differs in %s: %s, A %s.\n", letter(i), c.title, b, a)
+			}
+		}
+	}
+}
+
+func firstProblem(rounds []result.Result) string {
+	for i := range rounds {
+		if problem := Problem(&rounds[i]); problem != "" {
+			return problem
+		}
+	}
+	return ""
+}
+
+func interrupted(rounds []result.Result) int {
+	n := 0
+	for i := range rounds {
+		if rounds[i].Interrupted {
+			n++
+		}
+	}
+	return n
+}
+
+// circumstance is something that a scenario does not name and that figures depend on.
+type circumstance struct {
+	title string
+	of    func(*result.Result) string
+}
+
+var circumstances = []circumstance{
+	{"measured time", func(r *result.Result) string {
+		if r.Interrupted {
+			return "" // which is said anyway
+		}
+		return strconv.FormatFloat(r.Duration, 'g', 4, 64) + " s"
+	}},
+	{"GOGC", func(r *result.Result) string { return strconv.Itoa(r.GOGC) }},
+	{"GOMAXPROCS", func(r *result.Result) string { return strconv.Itoa(r.GOMAXPROCS) }},
+	{"Go", func(r *result.Result) string { return r.Go }},
+	{"machine", func(r *result.Result) string { return machine(&r.Machine) }},
+}
+
+// values lists what the rounds say, each once.
+func (c *circumstance) values(rounds []result.Result) string {
+	var list []string
+	for i := range rounds {
+		if v := c.of(&rounds[i]); v != "" && !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	return strings.Join(list, " and ")
 }
 
 // missing names the scenarios that are not in all sources.

@@ -1,8 +1,8 @@
 // Package show puts results before people: the live line, the table of a run, and two results side by side.
 //
-//	[Progress]   stderr, while it works, on a terminal only
+//	[Progress]   stderr, while it works, on a terminal only and never wider than it
 //	[Table]      after a run: a row per scenario and target, medians over the rounds, the part of each ceiling
-//	[Compare]    a block per scenario that the results share: figure, old, new, ratio
+//	[Compare]    a block per scenario that the results share: figure, old, new, ratio, and what else differs
 //
 // # Promises
 //
@@ -16,5 +16,5 @@
 //
 // # Reading order
 //
-// format.go, figures as text; table.go; compare.go; progress.go; errors.go.
+// format.go, figures as text; table.go and notes.go, what a run says; compare.go; progress.go; errors.go.
 package show

@@ -16,6 +16,14 @@ func count(v float64) string {
 	return digits
 }
 
+// plural returns a number with what it counts: 1 check, 2 checks.
+func plural(n uint64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return count(float64(n)) + " " + noun
+}
+
 // latency returns microseconds with three significant digits and a fitting unit.
 func latency(us float64) string {
 	switch {
@@ -92,6 +100,9 @@ func describe(r *result.Result) string {
 	if r.Dirty {
 		commit += ", modified"
 	}
-	return fmt.Sprintf("%s (%s), %s, GOGC %d, %s, %d cores, %s, %s", r.Version, commit, r.Go, r.GOGC,
-		r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Filesystem)
+	return fmt.Sprintf("%s (%s), %s, GOGC %d, %s", r.Version, commit, r.Go, r.GOGC, machine(&r.Machine))
+}
+
+func machine(m *result.Machine) string {
+	return fmt.Sprintf("%s, %s, %s, %s", m.CPU, plural(uint64(m.Cores), "core"), m.Kernel, m.Filesystem)
 }
