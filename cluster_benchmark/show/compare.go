@@ -45,6 +45,11 @@ func Compare(w io.Writer, sources []Source) error {
 		fmt.Fprintf(w, "%c  %s\n   %s, %s\n", letter(i), s.Name, s.Results[0].Started.Format("2006-01-02 15:04"), describe(&s.Results[0]))
 		groups = append(groups, result.Groups(s.Results))
 	}
+	for i := 1; i < len(sources); i++ {
+		for _, c := range circumstances {
+			c.differs(w, i, sources[i].Results, sources[0].Results)
+		}
+	}
 	shared := 0
 	for _, first := range groups[0] {
 		matching := []result.Group{first}
@@ -119,11 +124,7 @@ func block(w io.Writer, groups []result.Group) {
 		}
 	}
 	for i := 1; i < len(groups); i++ {
-		for _, c := range circumstances {
-			if a, b := c.values(groups[0].Rounds), c.values(groups[i].Rounds); a != b {
-				fmt.Fprintf(w, "%c differs in %s: %s, A %s.\n", letter(i), c.title, b, a)
-			}
-		}
+		measuredTime.differs(w, i, groups[i].Rounds, groups[0].Rounds)
 	}
 }
 
@@ -152,17 +153,28 @@ type circumstance struct {
 	of    func(*result.Result) string
 }
 
+// circumstances are those of a whole run, measuredTime that of a scenario.
 var circumstances = []circumstance{
-	{"measured time", func(r *result.Result) string {
-		if r.Interrupted {
-			return "" // which is said anyway
-		}
-		return strconv.FormatFloat(r.Duration, 'g', 4, 64) + " s"
-	}},
 	{"GOGC", func(r *result.Result) string { return strconv.Itoa(r.GOGC) }},
 	{"GOMAXPROCS", func(r *result.Result) string { return strconv.Itoa(r.GOMAXPROCS) }},
 	{"Go", func(r *result.Result) string { return r.Go }},
-	{"machine", func(r *result.Result) string { return machine(&r.Machine) }},
+	{"machine", func(r *result.Result) string {
+		return fmt.Sprintf("%s, %.0f GiB", machine(&r.Machine), float64(r.Machine.Memory)/(1<<30))
+	}},
+}
+
+var measuredTime = circumstance{"measured time", func(r *result.Result) string {
+	if r.Interrupted {
+		return "" // which is said anyway
+	}
+	return strconv.FormatFloat(r.Duration, 'g', 4, 64) + " s"
+}}
+
+// differs says so when it is not the same for some rounds of a source as for those of the first.
+func (c *circumstance) differs(w io.Writer, source int, rounds, first []result.Result) {
+	if a, b := c.values(first), c.values(rounds); a != b && a != "" && b != "" {
+		fmt.Fprintf(w, "%c differs in %s: %s, A %s.\n", letter(source), c.title, b, a)
+	}
 }
 
 // values lists what the rounds say, each once.

@@ -47,7 +47,7 @@ func TestTable(t *testing.T) {
 		"millrace":     "millrace 256 412,346 250 µs 200 µs 1000 µs 1.23 ms 54.3 ms 1000 ms 1.50 s 61.2 2,000 1.50 0.10 0.46",
 		"ceiling-disk": "ceiling-disk 256 1,000,000 250 µs 200 µs 1000 µs 1.23 ms 54.3 ms 1000 ms 1.50 s 61.2 2,000 1.50",
 		"quick:":       "quick: 3 nodes, store wal, net tcp, 1 in flight each, batch 1, payload 128 B",
-		"Safety:":      "Safety: 4,132,450 acknowledged puts, warm-up included, found once on every node, with equal hashes (2 checks).",
+		"Safety:":      "Safety: 4,132,450 acknowledged puts, warm-up included, each found once on every node by its identity, with equal hashes (2 checks).",
 	} {
 		if got := fields(t, text, first); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
@@ -67,7 +67,7 @@ func TestTableSaysWhatIsWrong(t *testing.T) {
 	Table(&out, []result.Result{bad, invalid})
 	for _, want := range []string{
 		"SAFETY CHECK FAILED: millrace, 256 clients, 1 in flight, batch 1, 128 B, 3 nodes, round 1\n    node 2: put 7 of client 3",
-		"INVALID: millrace, 1 clients, 1 in flight, batch 1, 128 B, 3 nodes, round 2: above its ceiling",
+		"INVALID: millrace, 1 client, 1 in flight, batch 1, 128 B, 3 nodes, round 2\n    above its ceiling",
 		"3 puts failed, the first with: busy", "interrupted after 10.0 s", "Medians over 2 rounds.",
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -79,12 +79,50 @@ func TestTableSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// TestSafetyThatIsNotProven: what did not finish is not shown as what was lost, nor as safe.
+func TestSafetyThatIsNotProven(t *testing.T) {
+	r := sample("millrace", 256, 1000)
+	r.Safety = &result.Safety{Unproven: []string{"did not finish: node 1: disk full", "node 2 applied up to index 7, node 1 up to 9"}}
+	var out bytes.Buffer
+	Table(&out, []result.Result{r, sample("millrace", 1, 1000)})
+	want := "SAFETY NOT PROVEN: millrace, 256 clients, 1 in flight, batch 1, 128 B, 3 nodes, round 1\n" +
+		"    did not finish: node 1: disk full\n    node 2 applied up to index 7, node 1 up to 9\n"
+	if text := out.String(); !strings.Contains(text, want) || strings.Contains(text, "FAILED") || strings.Contains(text, "Safety:") {
+		t.Errorf("no %q, or more than that, in\n%s", want, text)
+	}
+	if got := Problem(&r); got != strings.Replace(want[:strings.Index(want, "\n    node 2")], "\n    ", ": ", 1) {
+		t.Errorf("in one line: %q", got)
+	}
+	if fine := sample("millrace", 1, 1000); Problem(&fine) != "" {
+		t.Errorf("a problem where there is none: %q", Problem(&fine))
+	}
+}
+
+// TestSafetySaysWhatWasChecked: puts without an identity were not looked up one by one.
+func TestSafetySaysWhatWasChecked(t *testing.T) {
+	small, large := sample("millrace", 1, 100), sample("millrace", 1, 200)
+	small.Payload, large.Payload = 15, 16
+	var out bytes.Buffer
+	Table(&out, []result.Result{small, large})
+	for _, want := range []string{
+		"Safety: 1,000 acknowledged puts, warm-up included, too small for an identity (below 16 bytes): on every node as many applied, " +
+			"in ascending order, at the log ids that the answers named, with equal hashes (1 check).\n",
+		"Safety: 2,000 acknowledged puts, warm-up included, each found once on every node by its identity, with equal hashes (1 check).\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
 func TestCompare(t *testing.T) {
 	before := []result.Result{sample("millrace", 256, 100_000), sample("millrace", 1, 900)}
 	after := []result.Result{sample("millrace", 256, 150_000), sample("millrace", 256, 250_000), sample("millrace", 64, 900)}
 	after[1].Round, after[0].Latency.P99, after[1].Latency.P99 = 2, 617, 617
-	after[0].Machine.Cores = 4
-	after[1].Safety.OK = false
+	after[0].Machine.Cores, after[1].Machine.Cores, after[2].Machine.Cores = 4, 4, 4
+	after[0].GOGC, after[2].GOGC, after[0].GOMAXPROCS = 100, 100, 4
+	after[0].Duration, after[1].Interrupted, after[1].Duration = 5, true, 3.21
+	after[1].Safety = &result.Safety{Reasons: []string{"node 2: lost"}}
 	var out bytes.Buffer
 	if err := Compare(&out, []Source{{"old.jsonl", before}, {"new.jsonl", after}}); err != nil {
 		t.Fatal(err)
@@ -101,12 +139,20 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"A  old.jsonl", "B  new.jsonl", "B was measured on another machine than A.", "B can't be used",
+		"A  old.jsonl", "B  new.jsonl", "B differs in machine: cpu, 4 cores, 6, ext4, 0 GiB, A cpu, 2 cores, 6, ext4, 0 GiB.",
+		"B differs in GOGC: 100 and 400, A 400.", "B differs in GOMAXPROCS: 4 and 0, A 0.", "B differs in measured time: 5 s, A 10 s.",
+		"B: 1 of 2 rounds ended before their time.",
+		"B can't be used: SAFETY CHECK FAILED: millrace, 256 clients, 1 in flight, batch 1, 128 B, 3 nodes, round 2: node 2: lost.",
 		"Only in A: millrace, 3 nodes, store wal, net tcp, 1 clients", "Only in B: millrace, 3 nodes, store wal, net tcp, 64 clients",
 	} {
 		if strings.Count(text, want) != 1 {
 			t.Errorf("%d times %q in\n%s", strings.Count(text, want), want, text)
 		}
+	}
+	out.Reset()
+	if err := Compare(&out, []Source{{"a", before}, {"b", before}}); err != nil || strings.Contains(out.String(), "differs") ||
+		strings.Contains(out.String(), "before") {
+		t.Errorf("a result differs from itself: %v\n%s", err, out.String())
 	}
 	if err := Compare(&out, []Source{{"a", before[1:]}, {"b", after[:1]}}); !errors.Is(err, ErrNothingShared) {
 		t.Errorf("nothing shared: %v", err)
@@ -124,18 +170,27 @@ func (l *fakeLoad) Answered() uint64       { return l.answered }
 func TestProgress(t *testing.T) {
 	var out bytes.Buffer
 	l := &fakeLoad{}
-	w := NewProgress(&out).Watch("millrace  256 clients", l, 2*time.Second, 10*time.Second)
+	columns := 200
+	p := NewProgress(&out, func() int { return columns })
+	w := p.Watch("millrace  256 clients", l, 2*time.Second, 10*time.Second)
 	for _, c := range []struct {
+		columns  int
 		elapsed  time.Duration
 		answered uint64
 		want     string
 	}{
-		{time.Second, 1000, "millrace  256 clients  warm-up [============            ]  1.0 of 2.0 s  1,000 put/s"},
-		{4500 * time.Millisecond, 4_200_000, "millrace  256 clients  measure [======                  ]  2.5 of 10.0 s  1,199,714 put/s"},
-		{14 * time.Second, 4_200_000, "millrace  256 clients  measure [========================] 10.0 of 10.0 s  0 put/s"},
+		{200, time.Second, 1000, "millrace  256 clients  warm-up [============            ]  1.0 of 2.0 s  1,000 put/s"},
+		{200, 4500 * time.Millisecond, 4_500_000, "millrace  256 clients  measure [======                  ]  2.5 of 10.0 s  1,000,000 put/s"},
+		{80, 7 * time.Second, 7_000_000, "millrace  256 clients  measure [=======        ]  5.0 of 10.0 s  1,000,000 put/s"},
+		{68, 7 * time.Second, 7_000_000, "millrace  256 clients  measure  5.0 of 10.0 s  1,000,000 put/s"},
+		{40, 7 * time.Second, 7_000_000, "millrace  256 clients  measure  5.0 of "},
+		{200, 14 * time.Second, 7_000_000, "millrace  256 clients  measure [========================] 10.0 of 10.0 s  0 put/s"},
 	} {
 		out.Reset()
-		l.elapsed, l.answered = c.elapsed, c.answered
+		columns, l.elapsed, l.answered = c.columns, c.elapsed, c.answered
+		if c.elapsed == 14*time.Second { // all that is remembered is of when puts were still answered
+			w.looks = w.looks[len(w.looks)-1:]
+		}
 		w.draw()
 		if got := out.String(); got != "\r\x1b[K"+c.want {
 			t.Errorf("got  %q\nwant %q", got, c.want)
@@ -147,6 +202,35 @@ func TestProgress(t *testing.T) {
 	quiet := &Progress{}
 	quiet.Say("x")
 	quiet.Watch("", l, 0, 0).Until(over)
+}
+
+// TestProgressFitsAnyTerminal: nothing that is shown reaches the last column.
+func TestProgressFitsAnyTerminal(t *testing.T) {
+	l := &fakeLoad{elapsed: 11 * time.Hour, answered: 1 << 50}
+	for columns := range 130 {
+		var out bytes.Buffer
+		p := NewProgress(&out, func() int { return columns })
+		p.Watch("ceiling-handoff  65536 clients x 4096  round 1000", l, time.Hour, 24*time.Hour).draw()
+		if n := out.Len() - len("\r\x1b[K"); n > max(0, columns-1) {
+			t.Errorf("%d characters on a terminal of %d: %q", n, columns, out.String())
+		}
+	}
+}
+
+// TestRateIsSteady: puts that are answered in bursts further apart than two looks make a rate, not a flicker.
+func TestRateIsSteady(t *testing.T) {
+	var out bytes.Buffer
+	l := &fakeLoad{}
+	w := NewProgress(&out, func() int { return 200 }).Watch("", l, 0, time.Minute)
+	for l.elapsed < 5*time.Second {
+		l.elapsed += redraw
+		l.answered = 50_000 * uint64(l.elapsed/(500*time.Millisecond))
+		out.Reset()
+		w.draw()
+		if got := out.String(); l.elapsed > time.Second && !strings.HasSuffix(got, "  100,000 put/s") {
+			t.Errorf("after %v: %q, want 100,000 put/s", l.elapsed, got)
+		}
+	}
 }
 
 func TestFigures(t *testing.T) {

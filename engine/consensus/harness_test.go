@@ -332,12 +332,21 @@ func (c *testCluster) send(n *testNode, p testPacket) {
 // deliver hands a packet to its receiver, if that runs.
 func (c *testCluster) deliver(p testPacket) {
 	if n := c.node(p.to); n != nil && n.up() {
-		in := Input{Kind: InputMessage, Peer: p.from, Message: p.send.Message, Frame: p.send.Frame}
+		in := Input{Kind: InputMessage, Peer: p.from, Message: c.overTheWire(&p.send.Message), Frame: p.send.Frame}
 		if len(p.entries) > 0 {
 			in.Membership = p.entries[0].membership
 		}
 		c.stepWith(n, &in, p.entries)
 	}
+}
+
+// overTheWire returns the message as its receiver reads it: whatever a core sends must have bytes, and survive them.
+func (c *testCluster) overTheWire(m *codec.Message) codec.Message {
+	read, _, _, err := codec.ReadMessage(codec.AppendMessage(nil, m, 0), codec.MessageHeaderSize)
+	if err != nil || read != *m {
+		c.t.Fatalf("%+v is read as %+v, %v", *m, read, err)
+	}
+	return read
 }
 
 func (c *testCluster) node(id codec.NodeID) *testNode {
