@@ -34,7 +34,9 @@ type loop struct {
 	now      consensus.Instant
 	deadline consensus.Instant // of the core
 	armed    consensus.Instant // when the timer fires; Never when it is not running
-	timer    *time.Timer
+
+	flushedSeq uint64 // of the log, as far as the core knows
+	timer      *time.Timer
 
 	// Scratch space, used again in each round.
 	mail    mail
@@ -86,8 +88,10 @@ type flushAsk struct {
 func (l *loop) run() {
 	for !l.finished() {
 		l.sleep()
-		// Let the callers that are runnable add their proposals first: batches of hundreds instead of a few.
-		runtime.Gosched()
+		if l.status.Role == consensus.Leader {
+			// Let the callers that are runnable add their proposals first: batches of tens to hundreds instead of a few.
+			runtime.Gosched()
+		}
 		l.now = l.clock()
 		l.round()
 	}
@@ -102,6 +106,7 @@ func (l *loop) round() {
 	if l.now >= l.deadline {
 		l.step(consensus.Input{Kind: consensus.InputTick})
 	}
+	l.noteFlushed()
 	l.feed()
 	l.reportLost()
 	if l.failure != nil {
@@ -132,6 +137,11 @@ func (l *loop) sleep() {
 		l.timer.Reset(time.Duration(deadline - l.clock()))
 		l.armed = deadline
 	}
+	l.box.asleep.Store(true)
+	defer l.box.asleep.Store(false)
+	if l.box.flushed.Load() > l.flushedSeq {
+		return // reported after this round's last look, by somebody who saw the loop awake
+	}
 	select {
 	case <-l.box.wake:
 	case <-l.timer.C:
@@ -150,9 +160,7 @@ func (l *loop) readMail() {
 	for _, id := range m.trusted {
 		l.trusted[id] = true
 	}
-	if m.flushed > 0 {
-		l.flushed(m.flushed)
-	}
+	l.noteFlushed()
 	for _, id := range m.downs {
 		l.streams.Reset(id)
 		l.step(consensus.Input{Kind: consensus.InputPeerDown, Peer: id})
@@ -176,8 +184,13 @@ func (l *loop) readMail() {
 	}
 }
 
-// flushed passes on that the log is durable up to seq.
-func (l *loop) flushed(seq uint64) {
+// noteFlushed passes on how far the log is durable now.
+func (l *loop) noteFlushed() {
+	seq := l.box.flushed.Load()
+	if seq == l.flushedSeq {
+		return
+	}
+	l.flushedSeq = seq
 	l.commits.Flushed(seq)
 	l.step(consensus.Input{Kind: consensus.InputFlushed, Seq: seq})
 	kept := l.awaiting[:0]

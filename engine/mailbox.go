@@ -2,6 +2,7 @@ package engine
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/pipeline"
@@ -11,7 +12,6 @@ import (
 type mail struct {
 	packets []codec.Packet
 	bytes   int                  // of the packets
-	flushed uint64               // Seq up to which the log is durable
 	failure error                // what stops the node
 	downs   []codec.NodeID       // peers whose append lane may have lost packets
 	trusted []codec.NodeID       // peers whose incarnation is durable
@@ -36,6 +36,9 @@ type mailbox struct {
 	closed  bool
 	dropped uint64 // packets refused because bytesMax was reached
 
+	flushed atomic.Uint64 // Seq up to which the log is durable
+	asleep  atomic.Bool   // the loop waits, or is about to after one more look at flushed
+
 	bytesMax int           // of packets
 	wake     chan struct{} // capacity 1, shared with the Intake; a token says that something waits
 }
@@ -51,11 +54,29 @@ func (b *mailbox) post(change func(*mail)) bool {
 	if closed {
 		return false
 	}
+	b.signal()
+	return true
+}
+
+// noteFlushed tells the loop that the log is durable up to seq. A log may call it from inside Submit, thus in the loop's
+// own round: then the loop sees it in that round, and is not woken for another one.
+func (b *mailbox) noteFlushed(seq uint64) {
+	for old := b.flushed.Load(); seq > old; old = b.flushed.Load() {
+		if b.flushed.CompareAndSwap(old, seq) {
+			break
+		}
+	}
+	if b.asleep.Load() {
+		b.signal()
+	}
+}
+
+// signal leaves a token for the loop.
+func (b *mailbox) signal() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // deliver takes packets as long as there is room for them.

@@ -94,12 +94,11 @@ func (r *Raft) start(sm StateMachine) error {
 		return err
 	}
 	groupLog, state, err := r.log.Group(theGroup, func(seq uint64, err error) {
-		r.box.post(func(m *mail) {
-			m.flushed = max(m.flushed, seq)
-			if err != nil {
-				m.failure = err
-			}
-		})
+		if err != nil {
+			r.box.post(func(m *mail) { m.failure = err })
+			return
+		}
+		r.box.noteFlushed(seq)
 	})
 	if err != nil {
 		return err

@@ -52,8 +52,9 @@ func hello(from, to codec.NodeID, cluster string, lane codec.Lane) *codec.Handsh
 	return h
 }
 
-// strangers returns all kinds for one node.
-func strangers(to codec.NodeID) []stranger {
+// strangers returns all kinds for one node. Nobody but a member is let in, so those who want to be have stolen the
+// identity of the node after it.
+func strangers(to codec.NodeID, stolen codec.Incarnation) []stranger {
 	garbage := make([]byte, 10_000)
 	rand.Read(garbage)
 	heartbeat := codec.AppendMessage(nil, &codec.Message{Kind: codec.MessageHeartbeat, Group: group}, 0)
@@ -66,12 +67,13 @@ func strangers(to codec.NodeID) []stranger {
 	good := codec.AppendHandshake(nil, hello(89, to, clusterID, codec.LaneControl))
 	newer := append([]byte(nil), good...)
 	newer[4]++
-	known := codec.NodeID(89) // a node id is remembered with its first incarnation, so each stranger takes another one
 	letIn := func(lane codec.Lane) *codec.Handshake {
-		known++
-		return hello(known, to, clusterID, lane)
+		h := hello(to%3+1, to, clusterID, lane)
+		h.Incarnation = stolen
+		return h
 	}
 	return []stranger{
+		{name: "is no member", hello: hello(89, to, clusterID, codec.LaneAppend), verdict: codec.HandshakeUnknownPeer},
 		{name: "sends garbage", sends: garbage},
 		{name: "sends zeros", sends: make([]byte, 10_000)},
 		{name: "sends nothing", silent: true},
@@ -87,6 +89,24 @@ func strangers(to codec.NodeID) []stranger {
 		{name: "sends an append on the control lane", hello: letIn(codec.LaneControl), verdict: codec.HandshakeAccepted, sends: appendHeader},
 		{name: "sends a frame of garbage", hello: letIn(codec.LaneAppend), verdict: codec.HandshakeAccepted, sends: broken},
 	}
+}
+
+// steal returns the incarnation of the node at an address, which it tells whoever asks.
+func steal(address string, node codec.NodeID) (codec.Incarnation, error) {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return codec.Incarnation{}, err
+	}
+	defer c.Close()
+	if _, err := c.Write(codec.AppendHandshake(nil, hello(89, node, clusterID, codec.LaneControl))); err != nil {
+		return codec.Incarnation{}, err
+	}
+	answer, err := io.ReadAll(c)
+	if err != nil {
+		return codec.Incarnation{}, err
+	}
+	h, _, err := codec.ReadHandshake(answer)
+	return h.Incarnation, err
 }
 
 // visit plays one stranger and returns when the node has ended the connection.
@@ -144,23 +164,43 @@ func TestStrangers(t *testing.T) {
 	var running, visitors sync.WaitGroup
 	running.Go(func() { clients.run(ctx) })
 	before := promisedAfter(t, b, 1)
+	var identities [3]codec.Incarnation
 	for i, address := range l.Addresses {
-		for _, v := range strangers(codec.NodeID(i + 1)) {
-			visitors.Go(func() {
-				if err := v.visit(address); err != nil {
-					t.Errorf("node %d, a stranger who %s: %v", i+1, v.name, err)
-				}
-			})
+		var err error
+		if identities[i], err = steal(address, codec.NodeID(i+1)); err != nil {
+			t.Fatal(err)
 		}
 	}
-	// One who was let in and then says nothing must be borne: that is what an idle peer looks like. It stays to the end.
+	for i, address := range l.Addresses {
+		visit := func(v *stranger) {
+			if err := v.visit(address); err != nil {
+				t.Errorf("node %d, a stranger who %s: %v", i+1, v.name, err)
+			}
+		}
+		var thieves []stranger
+		for _, v := range strangers(codec.NodeID(i+1), identities[(i+1)%3]) {
+			if v.verdict == codec.HandshakeAccepted {
+				thieves = append(thieves, v)
+			} else {
+				visitors.Go(func() { visit(&v) })
+			}
+		}
+		visitors.Go(func() { // one after the other: each drives out whoever has the same identity, also the real node
+			for i := range thieves {
+				visit(&thieves[i])
+			}
+		})
+	}
+	// One who was let in and then says nothing must be borne, until the node it claims to be comes back.
 	for i, address := range l.Addresses {
 		c, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		if _, err := c.Write(codec.AppendHandshake(nil, hello(88, codec.NodeID(i+1), clusterID, codec.LaneAppend))); err != nil {
+		h := hello(codec.NodeID((i+1)%3+1), codec.NodeID(i+1), clusterID, codec.LaneAppend)
+		h.Incarnation = identities[(i+1)%3]
+		if _, err := c.Write(codec.AppendHandshake(nil, h)); err != nil {
 			t.Fatal(err)
 		}
 	}
