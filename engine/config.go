@@ -61,7 +61,7 @@ type Config struct {
 	// RecentBytesMax bounds the frames kept in memory, so that a healthy follower costs no disk reads. Default 64 MiB.
 	// Frames that are not yet flushed are always kept.
 	RecentBytesMax int
-	// SegmentBytes is the size of the log's segment files. Default 20 MiB.
+	// SegmentBytes is the size of the log's segment files, 4 KiB to 1 GiB. Default 4 MiB; see wal.Config.
 	SegmentBytes int
 
 	// CloseTimeout bounds how long [Raft.Close] waits for accepted proposals to be answered. Default 2 s.
@@ -98,7 +98,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.WindowBytesMax, 16 << 20},
 		{&c.WindowFramesMax, 1024},
 		{&c.RecentBytesMax, 64 << 20},
-		{&c.SegmentBytes, 20 << 20},
+		{&c.SegmentBytes, wal.SegmentBytesDefault},
 	} {
 		if *d.value == 0 {
 			*d.value = d.byDefault
