@@ -196,8 +196,8 @@ func (m *moduleImporter) check(folder string, info *types.Info) *types.Package {
 	return pkg
 }
 
-// checkGoStatements: goroutines start in the listed files alone; methods named Go, as wait groups have, and
-// time.AfterFunc count.
+// checkGoStatements: goroutines start in the listed files alone; methods named Go, as wait groups have, and the
+// AfterFunc of time and context count.
 func checkGoStatements(t *tree, allowed map[string]string) []string {
 	var problems []string
 	used := map[string]bool{}
@@ -208,7 +208,7 @@ func checkGoStatements(t *tree, allowed map[string]string) []string {
 			starts = true
 		case *ast.CallExpr:
 			sel, ok := n.Fun.(*ast.SelectorExpr)
-			starts = ok && (sel.Sel.Name == "Go" && len(n.Args) == 1 || isCall(s.file, n, "time", "AfterFunc"))
+			starts = ok && (sel.Sel.Name == "Go" && len(n.Args) == 1 || isCall(s.file, n, "time", "AfterFunc") || isCall(s.file, n, "context", "AfterFunc"))
 		}
 		if !starts {
 			return
@@ -241,6 +241,35 @@ func isCall(f *ast.File, n ast.Node, importPath string, names ...string) bool {
 	return ok && p == importPath && slices.Contains(names, name)
 }
 
+// sleepsInSelect reports whether a select only lets time pass: nothing is done when it is up, and nothing is waited for
+// but a Done that cuts it short. Where time running out is a failure, or there is an event, it is a timeout.
+func sleepsInSelect(f *ast.File, s *ast.SelectStmt) bool {
+	sleeps := false
+	for _, c := range s.Body.List {
+		clause := c.(*ast.CommClause)
+		st, ok := clause.Comm.(*ast.ExprStmt)
+		if !ok {
+			return false
+		}
+		receive, ok := st.X.(*ast.UnaryExpr) // the grammar has nothing else here
+		if !ok {
+			return false
+		}
+		if isCall(f, receive.X, "time", "After", "Tick") {
+			sleeps = len(clause.Body) == 0 || len(s.Body.List) == 1
+			continue
+		}
+		call, ok := receive.X.(*ast.CallExpr)
+		if !ok {
+			return false
+		}
+		if sel, ok := call.Fun.(*ast.SelectorExpr); !ok || sel.Sel.Name != "Done" {
+			return false
+		}
+	}
+	return sleeps
+}
+
 // checkSleeps: a test waits for an event, or uses virtual time inside synctest.Test; it never sleeps and hopes.
 func checkSleeps(t *tree, allowed map[string]string) []string {
 	var problems []string
@@ -257,6 +286,9 @@ func checkSleeps(t *tree, allowed map[string]string) []string {
 				timeouts[clause.Comm] = true // one of several events that are waited for
 			}
 			wait := isCall(s.file, n, "time", "Sleep")
+			if st, ok := n.(*ast.SelectStmt); ok {
+				wait = sleepsInSelect(s.file, st)
+			}
 			if st, ok := n.(*ast.ExprStmt); ok && !timeouts[st] {
 				receive, ok := st.X.(*ast.UnaryExpr)
 				wait = ok && receive.Op == token.ARROW && isCall(s.file, receive.X, "time", "After", "Tick")

@@ -146,6 +146,7 @@ func TestSelfGoStatements(t *testing.T) {
 		one("tests are free", "x/a_test.go", "package x\nfunc f() { go f() }\n"),
 		one("go", "x/a.go", "package x\nfunc f() { go f() }\n", "x/a.go:2: a goroutine starts here"),
 		one("wait group", "x/a.go", "package x\nfunc f() { wg.Go(f) }\n", "a goroutine starts here"),
+		one("end of a context", "x/a.go", "package x\nimport \"context\"\nfunc f() { context.AfterFunc(ctx, f) }\n", "a goroutine starts here"),
 		one("timer", "x/a.go", "package x\nimport \"time\"\nfunc f() { time.AfterFunc(1, f) }\n", "a goroutine starts here"))
 	runSelfTests(t, func(h *tree) []string { return checkGoStatements(h, map[string]string{"x/a.go": "why"}) },
 		one("allowed", "x/a.go", "package x\nfunc f() { go f() }\n"),
@@ -158,6 +159,11 @@ func TestSelfSleeps(t *testing.T) {
 	}
 	runSelfTests(t, func(h *tree) []string { return checkSleeps(h, nil) },
 		file("timeout of a select", "select { case <-c: case <-time.After(9): }"),
+		file("timeout of an end", "select { case <-n.Done(): case <-time.After(9): t.Fatal() }"),
+		file("timeout beside an end", "select { case v := <-c: g(v); case <-ctx.Done(): case <-time.After(9): }"),
+		file("virtual time in a select", "synctest.Test(t, func(t *testing.T) { select { case <-ctx.Done(): case <-time.After(9): } })"),
+		file("sleep that an end cuts short", "select { case <-time.After(9): case <-ctx.Done(): return }", "a test sleeps"),
+		file("sleep in a select of its own", "select { case <-time.After(9): g() }", "a test sleeps"),
 		file("virtual time", "synctest.Test(t, func(t *testing.T) { time.Sleep(9) })"),
 		file("sleep", "time.Sleep(9)", "a test sleeps"),
 		file("sleep in disguise", "<-time.After(9)", "a test sleeps"))

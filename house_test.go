@@ -39,10 +39,12 @@ var consensusNames = map[string][]string{
 // goFiles lists the files in which goroutines start, and what each of those is for.
 var goFiles = map[string]string{
 	"cluster_benchmark/load/load.go":      "the clients and their time-keeper, which end with the run",
+	"cluster_benchmark/measure.go":        "stops the load when the run is interrupted, a call that returns at once",
 	"cluster_benchmark/target/disk.go":    "the ceiling's committer and its file writers, ended by Close",
 	"cluster_benchmark/target/handoff.go": "the ceiling's one consumer, ended by Close",
 	"cluster_benchmark/target/net.go":     "the ceiling's two ends of a connection, ended by Close",
 	"engine/raft.go":                      "the group's loop, ended by Close",
+	"netio/dial.go":                       "closes a connection when its dialer ends, awaited by release",
 	"netio/listen.go":                     "one hand-shake each, bounded in number and time, awaited by Close",
 	"netio/tcp.go":                        "the accept loop and one dialer per lane and peer, awaited by Close",
 	"pipeline/applier.go":                 "applies committed frames and answers, ended by Close",
@@ -50,7 +52,9 @@ var goFiles = map[string]string{
 }
 
 // sleepFiles lists the test files that may sleep between two looks at something that gives no event.
-var sleepFiles = map[string]string{}
+var sleepFiles = map[string]string{
+	"engine/crash/load_test.go": "rests between puts, which are part of the load, and looks for a leader among nodes that are exchanged meanwhile",
+}
 
 // quietErrors lists the calls in wal whose error says nothing about what is durable, and why.
 var quietErrors = map[string]string{

@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,8 +78,14 @@ func TestBrokenBuildIsCaught(t *testing.T) {
 			if code != exitFailed || r.Safety.OK || !strings.Contains(strings.Join(r.Safety.Reasons, "\n"), m.reason) {
 				t.Errorf("exit code %d, safety %+v, want %d, not ok, and %q", code, r.Safety, exitFailed, m.reason)
 			}
-			if !strings.Contains(stderr, "SAFETY CHECK FAILED: millrace") {
+			if strings.Count(stderr, "SAFETY CHECK FAILED: millrace") != 2 { // below the table, and in the last line
 				t.Errorf("the table says nothing of it:\n%s", stderr)
+			}
+			code, stdout, stderr = runBinary(t, binary, "run", "quick", "--target", "millrace", "--clients", "32", "--inflight", "4",
+				"--store", "memory", "--net", "inproc", "--duration", "300ms", "--warmup", "0s", "--quiet")
+			if code != exitFailed || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "SAFETY CHECK FAILED: millrace") ||
+				!strings.Contains(stderr, ": node 1: ") || !strings.Contains(stderr, "results: results/") {
+				t.Errorf("--quiet: exit code %d, %q, %q, want one line with the first reason and the file", code, stdout, stderr)
 			}
 		})
 	}
@@ -148,8 +156,51 @@ func TestBinary(t *testing.T) {
 	}
 }
 
+// TestTerminated: SIGTERM is taken like ctrl-C, and a target that has ended is saved before the next one is measured.
+func TestTerminated(t *testing.T) {
+	binary := goBuild(t)
+	run := exec.Command(binary, "run", "own.yaml", "--quiet")
+	run.Dir = t.TempDir()
+	profile := "target: [ceiling-handoff, millrace]\nclients: 8\nstore: memory\nnet: inproc\nwarmup: 0s\nduration: 1h\nceiling_duration: 100ms\n"
+	if err := os.WriteFile(filepath.Join(run.Dir, "own.yaml"), []byte(profile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop := time.AfterFunc(time.Minute, func() { _ = run.Process.Kill() })
+	defer stop.Stop()
+	file := await(t, filepath.Join(run.Dir, "results", "*.jsonl"), func(file string) bool {
+		info, err := os.Stat(file)
+		return err == nil && info.Size() > 0
+	})
+	if results, err := result.ReadFile(file); err != nil || len(results) != 1 || results[0].Target != "ceiling-handoff" {
+		t.Errorf("saved while the second target runs: %+v, %v, want the first one", results, err)
+	}
+	if err := run.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = run.Wait() // its error is the exit code
+	if code := run.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("SIGTERM: exit code %d, want %d", code, exitInterrupted)
+	}
+	if left, _ := filepath.Glob(filepath.Join(run.Dir, "results", "*")); len(left) != 1 {
+		t.Errorf("SIGTERM left %v, want the results alone", left)
+	}
+	results, err := result.ReadFile(file)
+	if err != nil || len(results) == 0 || results[0].Interrupted || !slices.ContainsFunc(results, func(r result.Result) bool { return r.Target == "ceiling-handoff" }) {
+		t.Errorf("results are %+v, %v, want the ceiling among them", results, err)
+	}
+}
+
 // awaitData waits until a run in another process has begun its first measurement.
 func awaitData(t *testing.T, dir string) {
+	t.Helper()
+	await(t, filepath.Join(dir, "results", "data-*"), func(string) bool { return true })
+}
+
+// await waits until another process has made a file that fits, and returns it.
+func await(t *testing.T, pattern string, fits func(file string) bool) string {
 	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
@@ -157,11 +208,12 @@ func awaitData(t *testing.T, dir string) {
 	for {
 		select {
 		case <-ticker.C:
-			if found, _ := filepath.Glob(filepath.Join(dir, "results", "data-*")); len(found) > 0 {
-				return
+			found, _ := filepath.Glob(pattern)
+			if i := slices.IndexFunc(found, fits); i >= 0 {
+				return found[i]
 			}
 		case <-timeout:
-			t.Fatal("no measurement began within 30 s")
+			t.Fatalf("no %s that fits within 30 s", pattern)
 		}
 	}
 }

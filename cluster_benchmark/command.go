@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -127,10 +128,17 @@ A profile is one of those that "list" shows, or a path to a YAML file. Several v
 (--clients 1,64,256) make a sweep. A client is a goroutine blocked in Propose; with --inflight N the same goroutine
 issues N puts and awaits them. Each run ends in a safety check.
 
-Exit code: 0 when all is well; 1 when a safety check failed, a target came out above its ceiling, or the run could not
-be made; 2 for a bad flag, profile or value; 130 when ctrl-C ended it early, after what was measured was written.
+Exit code: 0 when all is well; 1 when a safety check failed or could not be made, no put was answered in the measured
+time, a target came out above its ceiling, or the run could not be made; 2 for a bad flag, profile or value; 130 when
+ctrl-C or SIGTERM ended it early and nothing else is wrong. What was measured is written in any case.
 
-Every target runs with GOGC=400, which each result says.`,
+Every target runs with GOGC=400, which each result says.
+
+What the profiles say, where no flag overrides it:
+` + profileValues() + `
+Not there yet: an open loop, which puts at a given rate; reads; several groups; a process for each node; other log
+backends; connections with TLS; times of the stages within a put; HTML reports; a comparison with other libraries;
+faults under load.`,
 		Example: `  cluster_benchmark run quick
   cluster_benchmark run minimized --clients 1,256 --target millrace,ceiling-handoff --rounds 3
   cluster_benchmark run ./my-profile.yaml --json -`,
@@ -143,7 +151,7 @@ Every target runs with GOGC=400, which each result says.`,
 			if err := override(&plan, settings); err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt)
+			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			return run(ctx, plan, &out)
 		},
@@ -151,11 +159,40 @@ Every target runs with GOGC=400, which each result says.`,
 	settings = addSettings(c.Flags())
 	out.stdout, out.stderr = stdout, stderr
 	c.Flags().SortFlags = false
-	c.Flags().StringVar(&out.dir, "out", "results", "a directory for results and, while it runs, data; made if missing")
-	c.Flags().StringVar(&out.json, "json", "", "a file to write the results to as well, or - for standard output, where then nothing else goes")
-	c.Flags().StringVar(&out.hgrm, "hgrm", "", "a file for the latency histogram; with several results, one each, named by scenario before the extension")
+	out.dir = "results"
+	c.Flags().Var(&pathFlag{&out.dir, "DIR", "a directory that can be written to"}, "out",
+		"a directory for results and, while it runs, data; made if missing")
+	c.Flags().Var(&pathFlag{&out.json, "FILE", "a file that can be written, or - for standard output"}, "json",
+		"a file to write the results to as well, or - for standard output, where then nothing else goes")
+	c.Flags().Var(&pathFlag{&out.hgrm, "FILE", "a file that can be written"}, "hgrm",
+		"a file for the latency histogram; with several results, one each, named by scenario before the extension")
 	c.Flags().BoolVar(&out.quiet, "quiet", false, "no progress and no table")
 	return c
+}
+
+// profileValues says for each profile what a run of it does, as flags.
+func profileValues() string {
+	var all strings.Builder
+	for _, name := range profiles.Names() {
+		plan, err := loadProfile(name)
+		if err != nil {
+			panic("BUG: a profile of the suite can't be read: " + err.Error())
+		}
+		line := fmt.Sprintf("  %-10s", name)
+		for _, r := range setting.Rules() {
+			if r.ProfileOnly {
+				continue
+			}
+			word := fmt.Sprintf(" --%s %s", r.Name, r.Text(&plan))
+			if len(line)+len(word) > 100 {
+				fmt.Fprintln(&all, line)
+				line = strings.Repeat(" ", 12)
+			}
+			line += word
+		}
+		fmt.Fprintln(&all, line)
+	}
+	return all.String()
 }
 
 func oneProfile(c *cobra.Command, args []string) error {

@@ -14,11 +14,13 @@
 //
 // # Promises
 //
-//   - Exit codes: 0 when all is well; 1 when a safety check failed, a target came out above its ceiling, or a run could
-//     not be made; 2 for a flag, profile, key or value that can't be used, with one line that names it; 130 when
-//     ctrl-C ended the run early, after what was measured has been written.
-//   - What a run measured is written to a new file under --out. With --json - standard output holds JSON lines and
-//     nothing else.
+//   - Exit codes: 0 when all is well; 1 when a safety check failed or could not be made, no put was answered in the
+//     measured time, a target came out above its ceiling, or a run could not be made; 2 for a flag, profile, key or
+//     value that can't be used, with one line that names it, before anything is measured; 130 when ctrl-C or SIGTERM
+//     ended the run early and nothing else is wrong.
+//   - What a run measured is written to a new file under --out as soon as a target has ended, and written over, with the
+//     ceilings' part, at the end of each round. --json gets the lines at the end of each round; with --json - standard
+//     output holds them and nothing else.
 //   - Targets alternate: a round measures each of them once, and each round begins with the next one.
 //   - Data directories lie beside the results, on the same filesystem, and are removed after each measurement.
 //
@@ -33,7 +35,14 @@
 //   - Before each measurement memory is given back to the system and the peak of resident memory begins anew, so that
 //     one measurement does not show in the next one's figures.
 //
+// # What is not there yet
+//
+// The commands report, peers and chaos; the flags --rate, --read-ratio, --groups, --processes and --wal-backend; TLS and
+// plain connections in --net; "stages_us" in results. Fields of results that go with these flags hold what every run
+// does today: rate 0, read_ratio 0, one group, one process, "tidwall".
+//
 // # Reading order
 //
-// main.go and command.go, the commands; flags.go; runner.go, a run; measure.go, one measurement; output.go; version.go; errors.go.
+// main.go and command.go, the commands; flags.go; runner.go, a run; measure.go, one measurement; output.go and
+// histogram.go, files; version.go; errors.go.
 package main

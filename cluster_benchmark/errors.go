@@ -10,7 +10,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
-	exitInterrupted = 130 // 128 + SIGINT, as shells say it
+	exitInterrupted = 130 // 128 + SIGINT, as shells say it; SIGTERM is taken the same way
 )
 
 // usageError says that what was asked for can't be done as it was written. Any command returns it; main prints it and
@@ -21,9 +21,22 @@ func (e *usageError) Error() string { return e.text }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// errInterrupted is returned by a run that ctrl-C ended early, after its results were written. main exits with 130.
+// errNoPath is returned for an empty path by a flag that takes one; the flag's name and what it takes are added by
+// [flagError].
+var errNoPath = errors.New("empty path")
+
+// errInterrupted is returned by a run that ctrl-C or SIGTERM ended early, after its results were written, when nothing
+// else is wrong with it. main exits with 130.
 var errInterrupted = errors.New("interrupted")
 
-// errUnusable is returned by a run whose figures can't be used: a failed safety check or an exceeded ceiling. The table
-// and the results have said which; main exits with 1.
-var errUnusable = errors.New("the figures can't be used")
+// unusableError says that figures of a run can't be used: a safety check that failed or could not be made, no put in the
+// measured time, or an exceeded ceiling. A run returns it, after its results were written and shown; main prints it and
+// exits with 1.
+type unusableError struct {
+	problem string // the first one, on a line
+	file    string // that holds the results
+}
+
+func (e *unusableError) Error() string {
+	return fmt.Sprintf("the figures can't be used: %s; results: %s", e.problem, e.file)
+}

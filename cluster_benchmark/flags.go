@@ -39,6 +39,33 @@ func (f *settingFlag) Type() string {
 	return "VALUE"
 }
 
+// pathFlag is a file or directory as a flag.
+type pathFlag struct {
+	path *string
+	kind string
+	want string
+}
+
+// String returns the path.
+func (f *pathFlag) String() string {
+	if f.path == nil { // pflag asks a zero value for its default
+		return ""
+	}
+	return *f.path
+}
+
+// Set keeps a path. The empty one is a mistake, mostly of a script whose variable is not set, and not the same as none.
+func (f *pathFlag) Set(path string) error {
+	if path == "" {
+		return errNoPath
+	}
+	*f.path = path
+	return nil
+}
+
+// Type names the value in the help.
+func (f *pathFlag) Type() string { return f.kind }
+
 // addSettings adds every setting to a command and returns them.
 func addSettings(flags *pflag.FlagSet) []*settingFlag {
 	var list []*settingFlag
@@ -109,8 +136,11 @@ func flagError(c *cobra.Command, err error) error {
 
 // wants says what a flag takes.
 func wants(f *pflag.Flag) string {
-	if s, ok := f.Value.(*settingFlag); ok {
-		return s.rule.Wants
+	switch v := f.Value.(type) {
+	case *settingFlag:
+		return v.rule.Wants
+	case *pathFlag:
+		return v.want
 	}
 	if f.Value.Type() == "bool" {
 		return "true or false"

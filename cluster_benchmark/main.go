@@ -18,19 +18,30 @@ func main() {
 
 // execute runs a command line and returns the exit code.
 func execute(args []string, stdout, stderr io.Writer) int {
-	root := rootCommand(stdout, stderr)
+	out := &checkedWriter{to: stdout}
+	root := rootCommand(out, stderr)
 	root.SetArgs(args)
 	err := root.Execute()
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("standard output: %w", out.err)
+	}
+	code := exitCode(err)
+	if code == exitFailed || code == exitUsage {
+		fmt.Fprintln(stderr, err)
+	}
+	return code
+}
+
+// exitCode returns what a command's error means.
+func exitCode(err error) int {
 	var usage *usageError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
-		fmt.Fprintln(stderr, err)
 		return exitUsage
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
 	}
-	fmt.Fprintln(stderr, err)
 	return exitFailed
 }

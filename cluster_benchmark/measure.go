@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/cluster_benchmark/load"
@@ -26,20 +27,22 @@ const (
 
 // reading is what is read at the start and at the end of the measured time.
 type reading struct {
+	at       time.Time
 	usage    result.Usage
 	counters target.Counters
 }
 
 func read(t target.Target) (reading, error) {
 	usage, err := result.ReadUsage()
-	return reading{usage, t.Counters()}, err
+	return reading{time.Now(), usage, t.Counters()}, err
 }
 
-// measure measures one target in one round. The result is nil when the warm-up did not end. Errors: [errInterrupted],
-// with the result; what kept the target from being opened or driven.
+// measure measures one target in one round. The result is nil when nothing was measured. Errors: what kept the target
+// from being opened or driven. When ctx ends the run is interrupted, and what was measured until then is returned.
 func (r *runner) measure(ctx context.Context, name string, s setting.Scenario, round int) (one *result.Result, err error) {
 	if ctx.Err() != nil {
-		return nil, errInterrupted
+		r.interrupted = true
+		return nil, nil
 	}
 	r.progress.Say(label(name, s, round) + "  starting")
 	dir, err := os.MkdirTemp(r.out.dir, "data-")
@@ -56,7 +59,8 @@ func (r *runner) measure(ctx context.Context, name string, s setting.Scenario, r
 	t, err := target.Open(opening, name, s, dir)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, errInterrupted
+			r.interrupted = true
+			return nil, nil
 		}
 		return nil, err
 	}
@@ -68,14 +72,15 @@ func (r *runner) measure(ctx context.Context, name string, s setting.Scenario, r
 	watch := r.progress.Watch(label(name, s, round), begun, warmup, duration)
 	readErr := observe(ctx, begun, t, watch, one)
 	r.progress.Say(label(name, s, round) + "  checking")
-	if err := finish(begun, t, one); err != nil {
+	finished, err := finish(begun, t, one)
+	if err != nil {
 		return nil, errors.Join(readErr, err)
 	}
-	if one.Duration == 0 {
-		one = nil
-	}
-	if ctx.Err() != nil {
-		return one, errors.Join(readErr, errInterrupted)
+	if one.Interrupted {
+		r.interrupted = true
+		if one.Ops == 0 && finished && (one.Safety == nil || len(one.Safety.Reasons) == 0) {
+			return nil, readErr // ended before there was anything to tell
+		}
 	}
 	return one, readErr
 }
@@ -123,8 +128,9 @@ func observe(ctx context.Context, begun *load.Run, t target.Target, watch *show.
 		return err
 	}
 	used, counted := after.usage.Sub(before.usage), after.counters.Sub(before.counters)
+	one.Counted = after.at.Sub(before.at).Seconds()
 	one.CPU = used.CPU
-	one.AllocPerOp = float64(used.Alloc) // divided once the puts are counted
+	one.AllocPerOp = float64(used.Alloc) / max(one.Counted, 1e-9) // by puts per second once they are counted
 	one.WALBytes, one.WALSyncs, one.Frames = counted.WALBytes, counted.WALSyncs, counted.Frames
 	if counted.Frames > 0 {
 		one.EntriesPerFrame = float64(counted.Entries) / float64(counted.Frames)
@@ -134,8 +140,9 @@ func observe(ctx context.Context, begun *load.Run, t target.Target, watch *show.
 	return err
 }
 
-// finish lets everything outstanding be answered and applied, closes the target and checks it.
-func finish(begun *load.Run, t target.Target, one *result.Result) error {
+// finish lets everything outstanding be answered and applied, closes the target and checks it. It returns false when
+// that failed in some part, which then stands in the verdict on safety, or for a ceiling in the error.
+func finish(begun *load.Run, t target.Target, one *result.Result) (finished bool, err error) {
 	draining, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	drained := begun.Drain(draining)
@@ -147,12 +154,12 @@ func finish(begun *load.Run, t target.Target, one *result.Result) error {
 	} else {
 		failures = append(failures, fmt.Errorf("puts were not answered within %v after the end", drainTimeout))
 	}
-	failures = append(failures, t.Close())
+	failures = append([]error{t.Close()}, failures...) // what a node failed with says more than who waited for it
 	if !drained {
 		closing, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
 		if !begun.Drain(closing) {
-			return errors.Join(append(failures, errors.New("closing the target did not answer them"))...)
+			return false, errors.Join(append(failures, errors.New("closing the target did not answer them"))...)
 		}
 	}
 	m := begun.Measurement()
@@ -165,8 +172,14 @@ func finish(begun *load.Run, t target.Target, one *result.Result) error {
 	if m.Duration > 0 {
 		one.PutPerS = float64(m.Ops) / m.Duration.Seconds()
 	}
-	one.AllocPerOp /= float64(max(1, m.Ops))
-	return judge(one, m.Books, t, errors.Join(failures...))
+	if m.Ops > 0 {
+		one.AllocPerOp /= one.PutPerS
+	} else {
+		one.AllocPerOp = 0
+		one.Invalid = "no put was answered in the measured time"
+	}
+	failure := errors.Join(failures...)
+	return failure == nil, judge(one, m.Books, t, failure)
 }
 
 // judge puts the verdict into the result. A ceiling that failed has none; its failure is returned.
@@ -175,13 +188,16 @@ func judge(one *result.Result, books []*safety.Book, t target.Target, failure er
 	if replicas == nil {
 		return failure
 	}
-	v := safety.Check(books, replicas)
-	one.Safety = &result.Safety{
-		Acknowledged: v.Acknowledged, Unknown: v.Unknown, Applied: v.Applied, StateHash: v.Hashes, OK: v.OK, Reasons: v.Reasons,
-	}
+	var unfinished []string
 	if failure != nil {
-		one.Safety.OK = false
-		one.Safety.Reasons = append(one.Safety.Reasons, failure.Error())
+		for line := range strings.Lines(failure.Error()) { // one for each error that was joined
+			unfinished = append(unfinished, "did not finish: "+strings.TrimSpace(line))
+		}
+	}
+	v := safety.Check(books, replicas, unfinished)
+	one.Safety = &result.Safety{
+		Acknowledged: v.Acknowledged, Unknown: v.Unknown, Applied: v.Applied, StateHash: v.Hashes,
+		OK: v.OK, Reasons: v.Reasons, Unproven: v.Unproven,
 	}
 	return nil
 }

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -16,7 +15,7 @@ import (
 	"github.com/millrace/millrace/cluster_benchmark/show"
 )
 
-// output is where the results of a run go. The fields are flags; open makes the files.
+// output is where the results of a run go. The fields of the first group are flags; open makes the files.
 type output struct {
 	dir    string
 	json   string
@@ -25,31 +24,28 @@ type output struct {
 	stdout io.Writer
 	stderr io.Writer
 
-	file    *os.File  // under dir
-	extra   io.Writer // for json; nil without
-	extraTo *os.File  // to be closed; nil for standard output
-	single  bool      // the run makes one result
-	written int
-	hgrms   []string // files written
+	file       *os.File // under dir
+	rounds     int64    // bytes of file that hold whole rounds
+	written    bool     // file holds something
+	histograms *histograms
+	extra      io.Writer // for json; nil without
+	extraTo    *os.File  // to be closed; nil for standard output
 }
 
 // open makes the files, so that a path that can't be used is known before anything is measured.
-func (o *output) open(plan *setting.Plan, results int) error {
-	o.single = results == 1
-	if o.hgrm != "" {
-		if info, err := os.Stat(filepath.Dir(o.hgrm)); err != nil || !info.IsDir() {
-			return usagef("--hgrm %s: %s is no directory, want a file in one that exists", quoted(o.hgrm), quoted(filepath.Dir(o.hgrm)))
-		}
-	}
+func (o *output) open(plan *setting.Plan, scenarios []setting.Scenario) error {
 	var err error
 	if o.file, err = result.Create(o.dir, plan.Profile, time.Now()); err != nil {
 		return usagef("--out %s: %v, want a directory that can be written to", quoted(o.dir), cause(err))
+	}
+	if o.histograms, err = openHistograms(o.hgrm, plan, scenarios); err != nil {
+		return errors.Join(err, o.close())
 	}
 	switch o.json {
 	case "":
 	case "-":
 		o.extra = o.stdout
-	default:
+	default: // last, since it empties the file
 		if o.extraTo, err = os.Create(o.json); err != nil {
 			err = usagef("--json %s: %v, want a file that can be written, or - for standard output", quoted(o.json), cause(err))
 			return errors.Join(err, o.close())
@@ -59,45 +55,45 @@ func (o *output) open(plan *setting.Plan, results int) error {
 	return nil
 }
 
-// write writes one result everywhere.
-func (o *output) write(r *result.Result) error {
+// keep saves a result as soon as it is there, whatever becomes of the round that it belongs to.
+func (o *output) keep(r *result.Result) error {
 	if err := result.WriteLine(o.file, r); err != nil {
+		return fmt.Errorf("--out %s: %w", quoted(o.dir), err)
+	}
+	o.written = true
+	return o.histograms.write(r)
+}
+
+// round writes the results of a round, now that they are compared with its ceilings: over what keep saved of them, and to
+// --json, where nothing can be taken back.
+func (o *output) round(results []result.Result) error {
+	var lines bytes.Buffer
+	for i := range results {
+		if err := result.WriteLine(&lines, &results[i]); err != nil {
+			return err
+		}
+	}
+	if _, err := o.file.WriteAt(lines.Bytes(), o.rounds); err != nil {
+		return fmt.Errorf("--out %s: %w", quoted(o.dir), err)
+	}
+	o.rounds += int64(lines.Len())
+	if _, err := o.file.Seek(o.rounds, io.SeekStart); err != nil {
+		return err
+	}
+	if err := o.file.Truncate(o.rounds); err != nil {
 		return err
 	}
 	if o.extra != nil {
-		if err := result.WriteLine(o.extra, r); err != nil {
+		if _, err := o.extra.Write(lines.Bytes()); err != nil {
 			return fmt.Errorf("--json %s: %w", quoted(o.json), err)
 		}
 	}
-	o.written++
-	if o.hgrm == "" {
-		return nil
-	}
-	return o.writeHGRM(r)
-}
-
-func (o *output) writeHGRM(r *result.Result) error {
-	name := o.hgrm
-	if !o.single {
-		ext := filepath.Ext(name)
-		name = fmt.Sprintf("%s.%s-%dn-%dc-%di-%db-%dB-r%d%s", strings.TrimSuffix(name, ext), r.Target,
-			r.Nodes, r.Clients, r.Inflight, r.Batch, r.Payload, r.Round, ext)
-	}
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	o.hgrms = append(o.hgrms, name)
-	err = result.WriteHGRM(f, r.Histogram)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	return err
+	return nil
 }
 
 // finish shows the table and says where the files lie.
-func (o *output) finish(results []result.Result, failure error) {
-	if o.quiet || len(results) == 0 && !errors.Is(failure, errInterrupted) {
+func (o *output) finish(results []result.Result, interrupted bool) {
+	if o.quiet || len(results) == 0 && !interrupted {
 		return
 	}
 	w := o.stdout
@@ -113,16 +109,19 @@ func (o *output) finish(results []result.Result, failure error) {
 	if o.extraTo != nil {
 		fmt.Fprintf(w, "         %s\n", o.json)
 	}
-	for _, name := range o.hgrms {
+	for _, name := range o.histograms.written {
 		fmt.Fprintf(w, "Histogram: %s\n", name)
 	}
 }
 
-// close closes the files; one without results is not left behind.
+// close closes the files; those without results are not left behind.
 func (o *output) close() error {
 	err := o.file.Close()
-	if o.written == 0 {
+	if !o.written {
 		err = errors.Join(err, os.Remove(o.file.Name()))
+	}
+	if o.histograms != nil {
+		err = errors.Join(err, o.histograms.removeUnwritten())
 	}
 	if o.extraTo != nil {
 		err = errors.Join(err, o.extraTo.Close())
@@ -130,10 +129,35 @@ func (o *output) close() error {
 	return err
 }
 
+// columnsUnknown is taken for the width of a terminal that does not tell.
+const columnsUnknown = 80
+
 // progress returns the live line: on a terminal, unless it is to be quiet.
 func (o *output) progress() *show.Progress {
-	if f, ok := o.stderr.(*os.File); ok && !o.quiet && term.IsTerminal(int(f.Fd())) {
-		return show.NewProgress(f)
+	f, ok := o.stderr.(*os.File)
+	if !ok || o.quiet || !term.IsTerminal(int(f.Fd())) {
+		return &show.Progress{}
 	}
-	return &show.Progress{}
+	return show.NewProgress(f, func() int {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			return columns
+		}
+		return columnsUnknown
+	})
+}
+
+// checkedWriter passes everything on and keeps the first error, so that nobody who prints has to look at each.
+type checkedWriter struct {
+	to  io.Writer
+	err error
+}
+
+// Write writes, unless writing has failed before.
+func (w *checkedWriter) Write(data []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, err := w.to.Write(data)
+	w.err = err
+	return n, err
 }

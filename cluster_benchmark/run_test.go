@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -197,7 +196,7 @@ func TestInterrupted(t *testing.T) {
 		var stdout bytes.Buffer
 		err := run(ctx, plan, &output{dir: dir, stdout: &stdout, stderr: io.Discard})
 		cancel()
-		if !errors.Is(err, errInterrupted) {
+		if exitCode(err) != exitInterrupted {
 			t.Fatalf("run: %v, want %v", err, errInterrupted)
 		}
 		if c.lines == 0 {

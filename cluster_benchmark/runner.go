@@ -13,72 +13,79 @@ import (
 
 // runner makes one run.
 type runner struct {
-	plan     setting.Plan
-	out      *output
-	progress *show.Progress
-	build    result.Build
-	machine  result.Machine
-	results  []result.Result
+	plan        setting.Plan
+	out         *output
+	progress    *show.Progress
+	build       result.Build
+	machine     result.Machine
+	results     []result.Result
+	interrupted bool // ended early
 }
 
-// run makes a run and writes its results. Errors: a usage error, when a file can't be made; [errInterrupted];
-// [errUnusable]; what kept a target from being measured. All but the first leave what was measured written.
-func run(ctx context.Context, plan setting.Plan, out *output) (err error) {
+// run makes a run and writes its results. Errors: a usage error, when a file can't be made; [unusableError];
+// what kept a target from being measured or a result from being written; [errInterrupted] when nothing else is wrong.
+// All but the first leave what was measured written and shown.
+func run(ctx context.Context, plan setting.Plan, out *output) error {
 	scenarios, err := plan.Scenarios()
 	if err != nil {
 		return err
 	}
-	if err := out.open(&plan, len(scenarios)*plan.Rounds*len(plan.Targets)); err != nil {
+	if err := out.open(&plan, scenarios); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, out.close()) }()
 	r := &runner{
 		plan: plan, out: out, progress: out.progress(), build: build(), machine: result.ThisMachine(out.dir),
 	}
+	var failure error
 	for _, s := range scenarios {
-		for round := 1; round <= plan.Rounds && err == nil; round++ {
-			err = r.round(ctx, s, round)
+		for round := 1; round <= plan.Rounds && failure == nil && !r.interrupted; round++ {
+			failure = r.round(ctx, s, round)
 		}
 	}
 	r.progress.Clear()
-	out.finish(r.results, err)
-	if err == nil && slices.ContainsFunc(r.results, func(r result.Result) bool { return !r.OK() }) {
-		err = errUnusable
-	}
-	return err
+	failure = errors.Join(failure, out.close())
+	out.finish(r.results, r.interrupted)
+	return r.outcome(failure)
 }
 
-// round measures every target once and writes what was measured, also when one of them fails. Each round begins with
-// another target.
+// outcome returns what is to be said about a run. Figures that can't be used come first: that a run was ended early as
+// well must not hide them.
+func (r *runner) outcome(failure error) error {
+	for i := range r.results {
+		if problem := show.Problem(&r.results[i]); problem != "" {
+			return errors.Join(&unusableError{problem, r.out.file.Name()}, failure)
+		}
+	}
+	if failure == nil && r.interrupted {
+		return errInterrupted
+	}
+	return failure
+}
+
+// round measures every target once. Each result is saved as soon as it is there, also when the next one fails, and again
+// beside the ceilings when the round is over. Each round begins with another target.
 func (r *runner) round(ctx context.Context, s setting.Scenario, round int) error {
-	var done []result.Result
+	begin := len(r.results)
 	var failure error
-	for i := range r.plan.Targets {
+	for i := 0; i < len(r.plan.Targets) && failure == nil && !r.interrupted; i++ {
 		target := r.plan.Targets[(i+round-1)%len(r.plan.Targets)]
 		one, err := r.measure(ctx, target, s, round)
-		if one != nil {
-			done = append(done, *one)
-		}
 		if err != nil {
-			failure = err
-			if !errors.Is(err, errInterrupted) {
-				failure = fmt.Errorf("%s, %d clients, round %d: %w", target, s.Clients, round, err)
-			}
-			break
+			failure = fmt.Errorf("%s, %d clients, round %d: %w", target, s.Clients, round, err)
+		}
+		if one != nil {
+			r.results = append(r.results, *one)
+			failure = errors.Join(failure, r.out.keep(one))
 		}
 	}
 	// In the order of the plan, whichever came first this time.
+	done := r.results[begin:]
 	slices.SortFunc(done, func(a, b result.Result) int {
 		return slices.Index(r.plan.Targets, a.Target) - slices.Index(r.plan.Targets, b.Target)
 	})
 	compareWithCeilings(done)
-	for i := range done {
-		if err := r.out.write(&done[i]); err != nil {
-			return errors.Join(failure, err)
-		}
-	}
-	r.results = append(r.results, done...)
-	return failure
+	r.progress.Clear() // the results may go to the same terminal
+	return errors.Join(failure, r.out.round(done))
 }
 
 // compareWithCeilings sets each target's part of the ceilings of the same scenario and round, and marks what is above
@@ -99,7 +106,7 @@ func compareWithCeilings(round []result.Result) {
 			r.Ratios[ceiling.Target] = r.PutPerS / ceiling.PutPerS
 			binding := ceiling.Target == setting.CeilingHandoff ||
 				ceiling.Target == setting.CeilingDisk && r.Store == setting.StoreWAL
-			if binding && r.PutPerS > ceiling.PutPerS {
+			if binding && r.Invalid == "" && r.PutPerS > ceiling.PutPerS {
 				r.Invalid = fmt.Sprintf("%.0f put/s is above the %.0f put/s of %s: the ceiling is built badly, or was disturbed",
 					r.PutPerS, ceiling.PutPerS, ceiling.Target)
 			}

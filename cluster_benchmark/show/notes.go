@@ -34,14 +34,15 @@ func findings(r *result.Result) []finding {
 
 // Problem says on one line why the figures of a result can't be used, the worst first; "" when they can.
 func Problem(r *result.Result) string {
-	for _, f := range findings(r) {
-		words := []string{f.title, where(r)}
-		if len(f.lines) > 0 {
-			words = append(words, f.lines[0])
-		}
-		return strings.Join(words, ": ")
+	all := findings(r)
+	if len(all) == 0 {
+		return ""
 	}
-	return ""
+	words := []string{all[0].title, where(r)}
+	if lines := all[0].lines; len(lines) > 0 {
+		words = append(words, lines[0])
+	}
+	return strings.Join(words, ": ")
 }
 
 // notes says what must be known beside the figures: what makes them useless first.

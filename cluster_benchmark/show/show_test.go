@@ -181,7 +181,7 @@ func TestProgress(t *testing.T) {
 	}{
 		{200, time.Second, 1000, "millrace  256 clients  warm-up [============            ]  1.0 of 2.0 s  1,000 put/s"},
 		{200, 4500 * time.Millisecond, 4_500_000, "millrace  256 clients  measure [======                  ]  2.5 of 10.0 s  1,000,000 put/s"},
-		{80, 7 * time.Second, 7_000_000, "millrace  256 clients  measure [=======        ]  5.0 of 10.0 s  1,000,000 put/s"},
+		{80, 7 * time.Second, 7_000_000, "millrace  256 clients  measure [=======       ]  5.0 of 10.0 s  1,000,000 put/s"},
 		{68, 7 * time.Second, 7_000_000, "millrace  256 clients  measure  5.0 of 10.0 s  1,000,000 put/s"},
 		{40, 7 * time.Second, 7_000_000, "millrace  256 clients  measure  5.0 of "},
 		{200, 14 * time.Second, 7_000_000, "millrace  256 clients  measure [========================] 10.0 of 10.0 s  0 put/s"},
