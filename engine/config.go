@@ -34,8 +34,8 @@ type Config struct {
 	Transport pipeline.Transport
 
 	// ElectionTimeoutMin and ElectionTimeoutMax bound the random time without a leader after which a node campaigns.
-	// The minimum is also the time for which followers of a live leader refuse other candidates. Defaults 500 ms and
-	// 1 s: well above the pauses of a loaded disk or a garbage collection on few cores.
+	// The minimum is also the time for which followers of a live leader refuse other candidates. Defaults 1 s and 2 s:
+	// above the pauses of a loaded disk or a shared machine. A new cluster elects within the minimum.
 	ElectionTimeoutMin, ElectionTimeoutMax time.Duration
 	// HeartbeatInterval is how often a leader makes itself heard, at most half of ElectionTimeoutMin. Default 50 ms.
 	HeartbeatInterval time.Duration
@@ -77,8 +77,8 @@ func (c Config) withDefaults() (Config, error) {
 		value     *time.Duration
 		byDefault time.Duration
 	}{
-		{&c.ElectionTimeoutMin, 500 * time.Millisecond},
-		{&c.ElectionTimeoutMax, max(time.Second, 2*c.ElectionTimeoutMin)},
+		{&c.ElectionTimeoutMin, time.Second},
+		{&c.ElectionTimeoutMax, max(2*time.Second, 2*c.ElectionTimeoutMin)},
 		{&c.HeartbeatInterval, 50 * time.Millisecond},
 		{&c.CloseTimeout, 2 * time.Second},
 	} {

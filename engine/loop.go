@@ -33,6 +33,7 @@ type loop struct {
 	start    time.Time // origin of now
 	now      consensus.Instant
 	deadline consensus.Instant // of the core
+	excused  consensus.Instant // until then a deadline that this node overslept is not acted on
 	armed    consensus.Instant // when the timer fires; Never when it is not running
 
 	flushedSeq uint64 // of the log, as far as the core knows
@@ -103,7 +104,7 @@ func (l *loop) run() {
 func (l *loop) round() {
 	l.readMail()
 	l.takeProposals()
-	if l.now >= l.deadline {
+	if l.now >= max(l.deadline, l.excused) {
 		l.step(consensus.Input{Kind: consensus.InputTick})
 	}
 	l.noteFlushed()
@@ -129,7 +130,7 @@ func (l *loop) finished() bool {
 // sleep waits for mail, proposals or the deadline. The timer is set again only where it would fire too late: one that
 // fires early costs a round, setting it costs every round.
 func (l *loop) sleep() {
-	deadline := l.deadline
+	deadline := max(l.deadline, l.excused)
 	if l.draining {
 		deadline = min(deadline, l.drainEnd)
 	}
@@ -145,7 +146,17 @@ func (l *loop) sleep() {
 	select {
 	case <-l.box.wake:
 	case <-l.timer.C:
+		l.excuse()
 		l.armed = consensus.Never
+	}
+}
+
+// excuse gives a leader one more heartbeat interval when this node itself was frozen or starved and woke late: its
+// heartbeats may be waiting to be read, or their sender may have been frozen with it.
+func (l *loop) excuse() {
+	now := l.clock()
+	if late := time.Duration(now - l.armed); late > l.cfg.HeartbeatInterval && l.status.Role == consensus.Follower {
+		l.excused = now.Add(l.cfg.HeartbeatInterval)
 	}
 }
 
