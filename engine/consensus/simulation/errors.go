@@ -1,0 +1,10 @@
+package simulation
+
+import "errors"
+
+// ErrViolation is wrapped by [Result].Err when a run broke a promise. It is a bug of the code that was run, or of the
+// simulator; the seed shows it again.
+var ErrViolation = errors.New("promise broken")
+
+// ErrName is wrapped by [ParseClass] for a name that no class has. The caller corrects it.
+var ErrName = errors.New("unknown name")

@@ -1,0 +1,302 @@
+package simulation
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// gaps are the mean times between two faults of a class, from the most to the least frequent that a seed may draw.
+// Classes that are not listed strike message by message or node by node.
+var gaps = map[Class][2]time.Duration{
+	ClassDelay:      {time.Second, 10 * time.Second},
+	ClassClog:       {time.Second, 10 * time.Second},
+	ClassPartition:  {time.Second, 12 * time.Second},
+	ClassReset:      {300 * time.Millisecond, 5 * time.Second},
+	ClassKill:       {2 * time.Second, 20 * time.Second},
+	ClassPowerCut:   {2 * time.Second, 15 * time.Second},
+	ClassAllDown:    {8 * time.Second, 30 * time.Second},
+	ClassStop:       {4 * time.Second, 20 * time.Second},
+	ClassOutage:     {8 * time.Second, 30 * time.Second},
+	ClassPause:      {3 * time.Second, 20 * time.Second},
+	ClassStall:      {3 * time.Second, 20 * time.Second},
+	ClassSyncError:  {4 * time.Second, 20 * time.Second},
+	ClassShortWrite: {4 * time.Second, 20 * time.Second},
+	ClassNoSpace:    {5 * time.Second, 25 * time.Second},
+}
+
+// faults is what goes wrong in a run.
+//
+// Owner: the run.
+type faults struct {
+	s                   *run
+	on                  [ClassEnd]bool
+	level               [ClassEnd]float64    // probability, or seconds between two
+	rolls               [ClassEnd]*rand.Rand // what a class draws while the run goes on
+	injected            [ClassEnd]int
+	delayMin, delayMean time.Duration
+}
+
+// levels are the probabilities per message, or per open of a log, of the classes that strike that way.
+var levels = map[Class][2]float64{
+	ClassLoss:      {0.001, 0.3},
+	ClassDuplicate: {0.005, 0.5},
+	ClassReplay:    {0.001, 0.02},
+	ClassCorrupt:   {0.0005, 0.01},
+	ClassClock:     {1, 1},
+}
+
+// init draws which classes the seed switches on and how much of each: in a tenth of the seeds none, else each with
+// probability one half.
+func (f *faults) init(s *run) {
+	f.s = s
+	calm := stream(s.opts.Seed, streamClasses).IntN(10) == 0
+	for c := range ClassEnd {
+		r := stream(s.opts.Seed, streamClasses+1+uint64(c))
+		f.rolls[c] = stream(s.opts.Seed, streamClassesDrawn+uint64(c))
+		f.on[c] = r.IntN(2) == 0 && !calm && !s.opts.off(c)
+		if g, ok := gaps[c]; ok {
+			f.level[c] = logUniform(r, g[0].Seconds(), g[1].Seconds())
+		} else {
+			f.level[c] = logUniform(r, levels[c][0], levels[c][1])
+		}
+		if c == ClassDelay {
+			f.delayMin = time.Duration(r.Int64N(int64(30 * time.Millisecond)))
+			f.delayMean = logDuration(r, time.Millisecond, 100*time.Millisecond)
+		}
+	}
+}
+
+func (f *faults) count(c Class) { f.injected[c]++ }
+
+// begin sets the timed classes going.
+func (f *faults) begin() {
+	for c := range ClassEnd {
+		if _, timed := gaps[c]; timed && f.on[c] {
+			f.later(c)
+		}
+	}
+}
+
+func (f *faults) later(c Class) {
+	f.s.after(exponential(f.rolls[c], time.Duration(f.level[c]*float64(time.Second))), func() {
+		if f.s.healing {
+			return
+		}
+		f.s.note(50, uint64(c))
+		f.strike(c, f.rolls[c])
+		f.later(c)
+	})
+}
+
+// strikes says whether a class that goes by probability strikes now.
+func (f *faults) strikes(c Class) bool {
+	if !f.on[c] || f.s.healing || f.rolls[c].Float64() >= f.level[c] {
+		return false
+	}
+	f.count(c)
+	return true
+}
+
+// loses says whether a message is lost. A loss on the append lane costs a connection, so it is rarer there.
+func (f *faults) loses(lane codec.Lane) bool {
+	if lane == codec.LaneAppend && f.rolls[ClassLoss].IntN(8) > 0 {
+		return false
+	}
+	return f.strikes(ClassLoss)
+}
+
+// delay returns what a message takes beyond the usual.
+func (f *faults) delay(spike bool) time.Duration {
+	if !f.on[ClassDelay] || f.s.healing {
+		return 0
+	}
+	d := f.delayMin + exponential(f.rolls[ClassDelay], f.delayMean)
+	if spike {
+		d += time.Duration(f.rolls[ClassDelay].Int64N(int64(700 * time.Millisecond)))
+	}
+	return d
+}
+
+// corrupts returns a damaged copy of a message, or nil.
+func (f *faults) corrupts(b []byte) []byte {
+	if !f.strikes(ClassCorrupt) {
+		return nil
+	}
+	r, bad := f.rolls[ClassCorrupt], bytes.Clone(b)
+	at := r.IntN(len(bad))
+	bad[at] ^= 1 << r.IntN(8)
+	return bad
+}
+
+// repeats returns how much later a message arrives again, for each time it does.
+func (f *faults) repeats() (late []time.Duration) {
+	if f.strikes(ClassDuplicate) {
+		late = append(late, exponential(f.rolls[ClassDuplicate], 20*time.Millisecond))
+	}
+	if f.strikes(ClassReplay) {
+		late = append(late, logDuration(f.rolls[ClassReplay], 100*time.Millisecond, 10*time.Second))
+	}
+	return late
+}
+
+// clockRate draws how fast a node's clock runs, in thousandths.
+func (f *faults) clockRate() int64 {
+	rate := 900 + f.rolls[ClassClock].Int64N(201)
+	if !f.on[ClassClock] {
+		return 1000
+	}
+	f.count(ClassClock)
+	return rate
+}
+
+// downtime draws how long a node stays down.
+func (f *faults) downtime() time.Duration {
+	if f.s.healing {
+		return time.Millisecond
+	}
+	return logDuration(f.rolls[ClassKill], 50*time.Millisecond, 3*time.Second)
+}
+
+// cutsOpen says whether the power goes while a log is opened.
+func (f *faults) cutsOpen() bool {
+	return f.on[ClassPowerCut] && !f.s.healing && f.rolls[ClassPowerCut].IntN(6) == 0
+}
+
+// victim draws a node, often the leader: that is where it hurts.
+func (f *faults) victim(r *rand.Rand) *node {
+	n := f.s.nodes[r.IntN(len(f.s.nodes))]
+	if r.IntN(2) == 0 {
+		for _, o := range f.s.nodes {
+			if o.up && o.leads() {
+				return o
+			}
+		}
+	}
+	return n
+}
+
+// strike lets one timed fault happen.
+func (f *faults) strike(c Class, r *rand.Rand) {
+	n := f.victim(r)
+	peer := f.s.nodes[r.IntN(len(f.s.nodes))]
+	l := f.s.net.link(n.id, peer.id)
+	length := logDuration(r, 50*time.Millisecond, 5*time.Second)
+	until := f.s.now + int64(length)
+	f.s.tracef("fault %v at node %d, peer %d, %v", c, n.id, peer.id, length)
+	switch c {
+	case ClassDelay:
+		l.slow = until
+	case ClassClog:
+		l.clogged = until
+	case ClassPartition:
+		f.partition(r, time.Second+exponential(r, 2*time.Second))
+	case ClassReset:
+		f.s.net.sever(n.id, peer.id, codec.LaneAppend)
+	case ClassStall:
+		n.disk.until = until
+	case ClassPause:
+		n.paused = until
+	default:
+		if !f.strikeNode(c, r, n, until) {
+			return
+		}
+	}
+	f.count(c)
+}
+
+// strikeNode lets one fault of a process or its disk happen and reports whether it is to be counted now.
+func (f *faults) strikeNode(c Class, r *rand.Rand, n *node, until int64) bool {
+	switch c {
+	case ClassAllDown:
+		for _, o := range f.s.nodes {
+			if o.up {
+				o.crash(r, false)
+				o.startLater()
+			}
+		}
+		return true
+	case ClassSyncError:
+		n.disk.eio = n.up
+		return false // counted when it happens
+	case ClassShortWrite:
+		n.disk.short = n.up
+		return false
+	case ClassNoSpace:
+		n.disk.full = until
+		return false
+	}
+	if !n.up {
+		return false
+	}
+	switch c {
+	case ClassKill:
+		n.crash(r, true)
+	case ClassPowerCut:
+		n.crash(r, false)
+	case ClassStop:
+		n.stop()
+	case ClassOutage:
+		n.crash(r, true)
+		f.s.after(5*time.Second+exponential(r, 10*time.Second), n.start)
+		return true
+	}
+	n.startLater()
+	return true
+}
+
+// partition cuts links for a while.
+func (f *faults) partition(r *rand.Rand, hold time.Duration) {
+	cut := f.pattern(r)
+	oneWay := r.IntN(4) == 0
+	var links []*link
+	for i, a := range f.s.nodes {
+		for j, b := range f.s.nodes {
+			if i != j && cut(i, j) && (!oneWay || i < j) {
+				links = append(links, f.s.net.link(a.id, b.id))
+			}
+		}
+	}
+	for _, l := range links {
+		l.cuts++
+	}
+	f.s.after(hold, func() {
+		for _, l := range links {
+			l.cuts = max(0, l.cuts-1)
+		}
+	})
+}
+
+// pattern draws which nodes, by position, don't reach each other.
+func (f *faults) pattern(r *rand.Rand) func(i, j int) bool {
+	order := r.Perm(len(f.s.nodes)) // position of each node in a random line
+	half := len(order) / 2
+	leader := 0
+	for i, n := range f.s.nodes {
+		if n.up && n.leads() {
+			leader = i
+		}
+	}
+	switch r.IntN(6) {
+	case 0: // one alone
+		return func(i, j int) bool { return (order[i] == 0) != (order[j] == 0) }
+	case 1: // two random sides
+		side := r.Uint64()
+		return func(i, j int) bool { return side>>i&1 != side>>j&1 }
+	case 2: // the leader in a minority
+		small := func(i int) bool {
+			return i == leader || order[i] < (len(order)-1)/2 && order[i] != order[leader] && order[i] < half-1
+		}
+		return func(i, j int) bool { return small(i) != small(j) }
+	case 3: // a bridge: two sides that only one node reaches
+		return func(i, j int) bool {
+			return order[i] != half && order[j] != half && (order[i] < half) != (order[j] < half)
+		}
+	case 4: // a chain
+		return func(i, j int) bool { return order[i]-order[j] > 1 || order[j]-order[i] > 1 }
+	default: // a star around one that needn't be the leader
+		return func(i, j int) bool { return order[i] != 0 && order[j] != 0 }
+	}
+}

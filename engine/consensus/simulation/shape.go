@@ -1,0 +1,93 @@
+package simulation
+
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// The streams of random numbers of one seed. Each class of faults has two of its own (see [faults]), so that a class
+// that is left out changes nothing that the others draw.
+const (
+	streamShape uint64 = 1 + iota
+	streamNetwork
+	streamDisk
+	streamWorkload
+	streamNodes
+	streamClasses      = 1000
+	streamClassesDrawn = 2000
+)
+
+func stream(seed, id uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, id)) }
+
+// logUniform returns a number between low and high whose logarithm is uniform.
+func logUniform(r *rand.Rand, low, high float64) float64 {
+	return low * math.Pow(high/low, r.Float64())
+}
+
+func logDuration(r *rand.Rand, low, high time.Duration) time.Duration {
+	return time.Duration(logUniform(r, float64(low), float64(high)))
+}
+
+// exponential returns a duration of the given mean, at most twenty times it.
+func exponential(r *rand.Rand, mean time.Duration) time.Duration {
+	return min(time.Duration(r.ExpFloat64()*float64(mean)), 20*mean)
+}
+
+// shape is what one seed says of its cluster. The limits are tiny, so that a short run meets them all.
+type shape struct {
+	mode             codec.VoteMode
+	voters, learners int
+	initializeAll    bool // give every voter the membership, not the first alone
+	timeout          time.Duration
+	windowBytes      int
+	windowFrames     int
+	segmentBytes     int
+	recentBytes      int
+	compression      codec.Compression
+	delay            time.Duration // mean of a message without faults
+	flush            time.Duration // mean of a group commit
+	clients          int
+	gap              time.Duration // mean between two proposals of a client
+	batch            int           // most entries of one proposal
+	data             int           // most bytes of one entry
+	quietAtEnd       bool          // clients stop before the faults do
+	events           int           // length of the run with faults
+}
+
+func drawShape(seed uint64) shape {
+	r := stream(seed, streamShape)
+	return shape{
+		mode:          codec.VoteMode(1 + r.IntN(2)),
+		voters:        []int{1, 2, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7}[r.IntN(14)],
+		learners:      []int{0, 0, 0, 1, 2}[r.IntN(5)],
+		initializeAll: r.IntN(2) == 0,
+		timeout:       logDuration(r, 80*time.Millisecond, 400*time.Millisecond),
+		windowBytes:   int(logUniform(r, 100, 64<<10)),
+		windowFrames:  int(logUniform(r, 1, 65)),
+		segmentBytes:  int(logUniform(r, 4<<10, 64<<10)),
+		recentBytes:   int(logUniform(r, 64, 64<<10)),
+		compression:   []codec.Compression{codec.CompressionNone, codec.CompressionNone, codec.CompressionNone, codec.CompressionS2, codec.CompressionZstd}[r.IntN(5)],
+		delay:         logDuration(r, 50*time.Microsecond, 4*time.Millisecond),
+		flush:         logDuration(r, 100*time.Microsecond, 10*time.Millisecond),
+		clients:       1 + r.IntN(6),
+		gap:           logDuration(r, 20*time.Millisecond, 400*time.Millisecond),
+		batch:         1 + r.IntN(6),
+		data:          int(logUniform(r, 16, 400)),
+		quietAtEnd:    r.IntN(4) == 0,
+		events:        int(logUniform(r, 3500, 19000)),
+	}
+}
+
+// membership returns voters 1..voters and learners behind them.
+func (h *shape) membership() codec.Membership {
+	var nodes []codec.Node
+	for i := range h.voters + h.learners {
+		nodes = append(nodes, codec.Node{ID: codec.NodeID(i + 1)})
+	}
+	m := codec.NewMembership(h.mode, nodes[:h.voters]...)
+	m.Nodes = nodes
+	return m
+}
