@@ -149,7 +149,6 @@ func (n *node) arm() {
 		if life == n.life && n.up {
 			n.armed = consensus.Never
 			n.wake()
-			n.arm()
 		}
 	})
 }

@@ -129,7 +129,7 @@ func (s *run) loop(stop func() bool) {
 // after lets something happen later.
 func (s *run) after(d time.Duration, do func()) { s.at(s.now+int64(max(d, 0)), do) }
 
-func (s *run) at(at int64, do func()) { s.queue.push(at, do) }
+func (s *run) at(at int64, do func()) { s.queue.push(max(at, s.now), do) }
 
 // note adds what happens to the hash of the run.
 func (s *run) note(values ...uint64) {
