@@ -181,7 +181,7 @@ func (f *faults) victim(r *rand.Rand) *node {
 // strike lets one timed fault happen.
 func (f *faults) strike(c Class, r *rand.Rand) {
 	n := f.victim(r)
-	peer := f.s.nodes[r.IntN(len(f.s.nodes))]
+	peer := f.s.nodes[(int(n.id)+r.IntN(max(1, len(f.s.nodes)-1)))%len(f.s.nodes)]
 	l := f.s.net.link(n.id, peer.id)
 	length := logDuration(r, 50*time.Millisecond, 5*time.Second)
 	until := f.s.now + int64(length)

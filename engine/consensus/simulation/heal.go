@@ -44,9 +44,10 @@ func (s *run) heal() {
 	s.finally()
 }
 
-// await runs until something is so, or says that it took too long.
+// await runs until something is so, or says that it took too long. A node that has everything to catch up on gets the
+// time that one frame after the other takes.
 func (s *run) await(what string, so func() bool) {
-	end := s.now + healTimeouts*2*int64(s.shape.timeout)
+	end := s.now + healTimeouts*2*int64(s.shape.timeout) + int64(len(s.check.chains))*int64(8*s.shape.delay+8*s.shape.flush)
 	next := s.now
 	s.loop(func() bool {
 		if s.now < next {

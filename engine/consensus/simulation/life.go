@@ -109,6 +109,8 @@ func (n *node) begin(log *wal.Log) {
 	n.s.tracef("node %d starts, life %d, last entry %v, vote %v", n.id, n.life, n.ghost.disk.last(), st.Vote)
 	n.s.note(20, uint64(n.id), uint64(n.ghost.disk.last().Index))
 	n.s.check.started(n)
+	// Whoever initializes a cluster asks again where a crash took the membership before it was durable.
+	n.box.initialize = n.initializes() && st.Vote.IsZero() && len(st.Frames) == 0
 	n.wake()
 }
 
@@ -255,4 +257,9 @@ func (n *node) pumped(life int) {
 	n.s.note(24, uint64(n.id))
 	n.log.Pump()
 	n.s.check.disk(n)
+}
+
+// initializes reports whether this node is one that is given the first membership.
+func (n *node) initializes() bool {
+	return n.id == 1 || n.s.shape.initializeAll && int(n.id) <= n.s.shape.voters
 }

@@ -106,12 +106,6 @@ func (s *run) begin() {
 	for _, n := range s.nodes {
 		n.start()
 	}
-	for _, n := range s.nodes[:s.shape.voters] {
-		if n.id == 1 || s.shape.initializeAll {
-			n.box.initialize = true
-			n.wake()
-		}
-	}
 	s.faults.begin()
 	s.workload.begin()
 }
