@@ -105,7 +105,7 @@ func (s *run) unsettled() string {
 			return "logs differ, or are not durable"
 		case n.out.Commit != want.Index || n.fed != want.Index:
 			return "not everything is committed and applied"
-		case len(n.proposed) > 0 || n.bytes != 0 || len(n.box.proposals) > 0 || n.disk.busy:
+		case len(n.proposed) > 0 || n.bytes != 0 || len(n.box.proposals) > 0 || n.disk.busy || n.status.Flushed != want:
 			return "work is pending"
 		}
 	}

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -160,14 +161,20 @@ func (n *node) flushed(life int, seq uint64, err error) {
 		n.s.violate("node %d: write %d is reported durable, or failed, after its log was poisoned", n.id, seq)
 	}
 	n.ghost.flush(seq)
-	n.box.flushed = max(n.box.flushed, seq)
 	if err != nil {
 		n.poisoned = true
-		n.box.failure = err
 	}
-	if !n.stopping {
-		n.wake()
+	if n.stopping {
+		return
 	}
+	// The report takes a while. What is submitted meanwhile belongs to the next batch, and must not profit from it.
+	n.s.after(exponential(n.s.net.disk, n.s.shape.flush/2), func() {
+		if life == n.life && n.up {
+			n.box.flushed = max(n.box.flushed, seq)
+			n.box.failure = cmp.Or(n.box.failure, err)
+			n.wake()
+		}
+	})
 }
 
 // crash ends a life without a word. With power, the process alone is gone and the files are as readers saw them;

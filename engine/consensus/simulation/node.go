@@ -155,7 +155,7 @@ func (n *node) arm() {
 
 func (n *node) readBox() {
 	box := n.box
-	n.box = mailbox{proposals: box.proposals}
+	n.box = mailbox{due: box.due, proposals: box.proposals}
 	if box.flushed > 0 {
 		n.commits.Flushed(box.flushed)
 		n.step(consensus.Input{Kind: consensus.InputFlushed, Seq: box.flushed})
