@@ -226,12 +226,15 @@ func (c *Core) updateRole() {
 }
 
 // covers reports whether this node may move from its vote to v. Without a membership the mode is unknown; then only a
-// step that both modes allow is taken, for one that either forbids could break a promise given under it.
+// step that both modes allow is taken, for one that either forbids could break a promise given under it. From one
+// established leader to a greater one of the same term is such a step: with one leader per term there are no two, so
+// that their sight tells the mode. (A learner without entries would else refuse the second one for as long as it leads.)
 func (c *Core) covers(v codec.Vote) bool {
 	if m := c.members.membership; m != nil {
 		return v.Covers(c.vote, m.Mode)
 	}
-	return v.Covers(c.vote, codec.SeveralLeadersPerTerm) && v.Covers(c.vote, codec.OneLeaderPerTerm)
+	return v.Covers(c.vote, codec.SeveralLeadersPerTerm) &&
+		(v.Covers(c.vote, codec.OneLeaderPerTerm) || v.Committed && c.vote.Committed)
 }
 
 // setVote moves to a vote that covers the present one and writes it down.

@@ -154,3 +154,17 @@ func TestDispatchTables(t *testing.T) {
 		}
 	}
 }
+
+// A node that knows no membership follows the second leader of a term that it hears of: where there may be only one,
+// it would hear of none. It still grants nothing that either mode forbids, and never goes back.
+func TestSecondLeaderOfATermWithoutMembership(t *testing.T) {
+	l := open(t, 4, codec.LogState{})
+	l.heartbeat(won(2, 1), codec.LogID{}, 0)
+	l.flush()
+	want(t, "refuses a candidate of the term", l.only(l.voteRequest(asked(2, 3), first).Now).Status, codec.StatusRefused)
+	out := l.heartbeat(won(2, 3), codec.LogID{}, 0)
+	want(t, "follows", l.only(out.AfterFlush).Status, codec.StatusOK)
+	want(t, "vote", l.c.Status().Vote, won(2, 3))
+	l.flush()
+	want(t, "goes back", l.only(l.heartbeat(won(2, 1), codec.LogID{}, 0).Now).Status, codec.StatusRefused)
+}
