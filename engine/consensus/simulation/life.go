@@ -167,14 +167,19 @@ func (n *node) flushed(life int, seq uint64, err error) {
 	if n.stopping {
 		return
 	}
-	// The report takes a while. What is submitted meanwhile belongs to the next batch, and must not profit from it.
-	n.s.after(exponential(n.s.net.disk, n.s.shape.flush/2), func() {
+	report := func() {
 		if life == n.life && n.up {
 			n.box.flushed = max(n.box.flushed, seq)
 			n.box.failure = cmp.Or(n.box.failure, err)
 			n.wake()
 		}
-	})
+	}
+	if err != nil {
+		report() // a node that does not know yet may go on; what it may not is checked against what is durable
+		return
+	}
+	// The report takes a while. What is submitted meanwhile belongs to the next batch, and must not profit from it.
+	n.s.after(exponential(n.s.net.disk, n.s.shape.flush/2), report)
 }
 
 // crash ends a life without a word. With power, the process alone is gone and the files are as readers saw them;
