@@ -18,8 +18,10 @@ type checker struct {
 	terms   map[codec.Term]codec.LeaderID
 	// chains says what stood at a log id, and before it, when it was first written anywhere.
 	chains map[codec.LogID]uint64
-	// committed are the entries committed anywhere, states the state machine's hash behind each, by index from 1.
+	// committed are the entries committed anywhere, by the leadership in by, which ascends, and states the state
+	// machine's hash behind each; all by index from 1.
 	committed []ghostEntry
+	by        []codec.LeaderID
 	states    []uint64
 	// seen is what was last seen of each node's life.
 	seen map[codec.NodeID]*seen
@@ -95,13 +97,9 @@ func (k *checker) elected(n *node, id codec.LeaderID) {
 		k.s.violate("node %d leads as %v", n.id, id)
 	}
 	k.leaders[id], k.terms[id.Term] = n.life, id
-	// The leaders of committed entries ascend, and a log that holds the last one below id holds all before it.
-	i, _ := slices.BinarySearchFunc(k.committed, id, func(e ghostEntry, id codec.LeaderID) int {
-		if e.id.Leader.Compare(id) < 0 {
-			return -1
-		}
-		return 1
-	})
+	// What a lower leadership committed must be here; a log that holds the last of it holds all of it. An older entry
+	// that a higher one committed need not be: this leader was elected first and has not heard of it.
+	i, _ := slices.BinarySearchFunc(k.by, id, codec.LeaderID.Compare)
 	if i > 0 && !n.ghost.mem.holds(k.committed[i-1].id) {
 		k.s.violate("leader %v lacks the committed %v, its last entry is %v", id, k.committed[i-1].id, n.ghost.mem.last())
 	}
@@ -126,7 +124,7 @@ func (k *checker) commits(n *node, from, to codec.Index) {
 	for i := from + 1; i <= to; i++ {
 		e := n.ghost.mem.entries[i-1]
 		if i > codec.Index(len(k.committed)) {
-			k.committed = append(k.committed, e)
+			k.committed, k.by = append(k.committed, e), append(k.by, n.status.Vote.Leader)
 			k.s.note(40, uint64(i), e.chain)
 		} else if have := k.committed[i-1]; have != e {
 			k.s.violate("node %d commits %v, elsewhere %v is committed", n.id, e.id, have.id)
@@ -141,8 +139,8 @@ func (k *checker) commits(n *node, from, to codec.Index) {
 		k.durable(n, last)
 	}
 	for _, o := range k.s.nodes {
-		if o.up && o.status.Role == consensus.Leader && o.status.Vote.Leader.Compare(last.Leader) > 0 && !o.ghost.mem.holds(last) {
-			k.s.violate("node %d commits %v, which the leader %v lacks", n.id, last, o.status.Vote.Leader)
+		if o.up && o.status.Role == consensus.Leader && o.status.Vote.Leader.Compare(k.by[to-1]) > 0 && !o.ghost.mem.holds(last) {
+			k.s.violate("node %d commits %v, which the leader %v lacks, as %v did", n.id, last, o.status.Vote.Leader, k.by[to-1])
 		}
 	}
 }
