@@ -1,0 +1,78 @@
+// Package simulation runs whole clusters in one goroutine, under faults, as a function of one number. It is the judge of
+// the protocol: what it runs is the real engine/consensus, the real codec (every message is encoded, every byte of it may
+// be damaged, and is decoded), the real commit and stream stages of pipeline, and the real log of wal (records, scan,
+// repair, segments, reader) over files in memory. What it puts in their place is time, the network, the disk, and the
+// loop of package engine, whose rounds [node] repeats step by step.
+//
+//	seed --> shape, faults, clients          heap of events by (virtual time, sequence)
+//	                                             |
+//	   clients ---> node 1 --- lanes --- network: lose, repeat, delay, cut, damage --- lanes --- node 2 ...
+//	                  |                                                                  |
+//	          core, stages, state machine                                                |
+//	                  | tap ------> ghost: what the log must hold, and what it may       |
+//	               wal.Log                        |                                    wal.Log
+//	                  |                        checker: after every event                |
+//	          disk: hang, fail, fill up, lose power in a write                          disk
+//
+// # What a run checks
+//
+// After every event, looking only at what it changed:
+//
+//   - one leader under a leader id (term, node), in one life of it; with one leader per term, one in a term;
+//   - votes only grow, the durable one across lives; commit and applied never go back in a life;
+//   - one log id, one entry, one past; what is committed stands at its index for ever, on every node, and in the log of
+//     every leader above the one that committed it; a leader commits by counting only its own entries;
+//   - what a leader commits, and what a client is told, is durable on a write quorum;
+//   - no message promises more than the sender's disk holds: votes asked for and given, acks, answers under a vote;
+//   - a restart finds a state that the log was in since the last report, record by record, and knows a clean close from
+//     any other; incarnations are remembered; a log never refuses what only a power cut did to it;
+//   - entries are applied once, in order, the same everywhere, only what a client proposed and was not refused;
+//   - damaged bytes are never taken for a message; no message is malformed; nothing panics.
+//
+// Then all faults end: within fifty election timeouts there is one leader whom all follow, fresh writes succeed, logs and
+// states are equal, every acknowledged entry is in its place, and nothing is pending.
+//
+// # How to run it
+//
+//	go test -timeout 0 ./engine/consensus/simulation -run Seeds -seeds 20000 -first 1000 -v
+//	go test ./engine/consensus/simulation -run PlantedAreFound -planted -v
+//
+// A seed that fails prints the command that runs it again and one for a smaller run that fails too ([Shrink]); with
+// -trace that prints every message. With -tags invariants the core checks itself in full too.
+//
+// testdata/planted holds bugs as changes of text. Each is built in with go test -overlay, and some seed must find it.
+//
+// # Order of reading
+//
+//	run.go, shape.go          a run, its heap of events, what a seed says of its cluster
+//	classes.go, faults.go     what goes wrong, how often, and where
+//	network.go, disk.go       between the nodes, and below them
+//	life.go, node.go, apply.go   a node from start to crash, its rounds, its state machine
+//	workload.go               clients, and what is known of each of their entries
+//	ghost.go, checker.go      what must hold
+//	heal.go                   the end of a run
+//	shrink.go, errors.go
+//
+// # Decisions
+//
+// Each class of faults draws from streams of its own, so that leaving one out changes what the others do as little as can
+// be; the events that follow differ all the same.
+//
+// A group commit happens at one moment of virtual time, after its latency; its report arrives later. Power that goes
+// meanwhile cuts it before any one of its operations on files. The directory of files is copied at that operation, and
+// what the operations after it did is forgotten.
+//
+// Lost messages on the append lane end its connection, as they do in TCP; on the control lane they are just lost.
+// Repetitions and late replays come on both lanes and outside of any connection: no transport of ours does that, but the
+// core promises to stand it.
+//
+// The ghost takes its entries from what the stages hand to the log, not from the core, and hashes them by a function of
+// its own. A message is judged against what the log has reported as durable by the time it leaves.
+//
+// Completeness is judged by who committed an entry, not by who proposed it: a leader that was elected before, and hears
+// of nobody, may lack an older entry that a higher leader has committed since.
+//
+// Not simulated, because it does not exist yet: snapshots, reclaim, changes of membership, pre-vote, leases for reads,
+// transfer. Not simulated though it exists: damage to what is durable (wal's own tests do that), a node that comes back
+// without its files, several groups on one log, compression changed in mid-run.
+package simulation
