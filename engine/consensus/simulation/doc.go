@@ -40,7 +40,8 @@
 // A seed that fails prints the command that runs it again and one for a smaller run that fails too ([Shrink]); with
 // -trace that prints every message. With -tags invariants the core checks itself in full too.
 //
-// testdata/planted holds bugs as changes of text. Each is built in with go test -overlay, and some seed must find it.
+// testdata/planted holds bugs as changes of text. Each is built in with go test -overlay, and some seed must find it;
+// those that none has found yet are listed in planted_test.go, with the reason.
 //
 // # Order of reading
 //
