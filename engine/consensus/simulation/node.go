@@ -171,7 +171,9 @@ func (n *node) readBox() {
 		n.receive(&box.packets[i])
 	}
 	for _, cold := range box.cold {
-		n.streams.Loaded(cold)
+		if err := n.streams.Loaded(cold); err != nil && !n.poisoned {
+			n.s.violate("node %d can't read what its log holds for node %d: %v", n.id, cold.Peer, err)
+		}
 	}
 	if box.feed != nil {
 		n.fedCold(box.feed)
@@ -317,6 +319,7 @@ func (n *node) write(w *consensus.Write, f codec.Frame) {
 	}
 	if w.HasTruncate {
 		n.truncated++
+		n.streams.Truncated()
 	}
 	n.commits.Submit(&lw)
 }
