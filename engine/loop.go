@@ -85,13 +85,19 @@ type flushAsk struct {
 	reply chan<- error
 }
 
+// leaderYields is how often a leader lets others run before a round, so that callers who can run add their proposals
+// first. Without it batches hold a few entries; in memory, with 256 clients on two cores, one yield gave 36 entries a
+// frame, two gave 60 and a fifth less CPU a put, more gave nothing.
+const leaderYields = 2
+
 // run is the loop. Each round takes everything that waits, so that batches grow with the load.
 func (l *loop) run() {
 	for !l.finished() {
 		l.sleep()
 		if l.status.Role == consensus.Leader {
-			// Let the callers that are runnable add their proposals first: batches of tens to hundreds instead of a few.
-			runtime.Gosched()
+			for range leaderYields {
+				runtime.Gosched()
+			}
 		}
 		l.now = l.clock()
 		l.round()
