@@ -46,7 +46,6 @@ func (l *loop) write(w *consensus.Write, f codec.Frame) bool {
 		}
 	}
 	if w.HasTruncate {
-		l.truncated++
 		l.streams.Truncated()
 	}
 	l.commits.Submit(&lw)

@@ -10,10 +10,10 @@ import (
 // feed gives the applier every whole frame that is committed, as long as what it holds stays inside its bound. A frame
 // that has left memory is read first; the loop goes on meanwhile.
 func (l *loop) feed() {
-	for l.failure == nil && !l.feeding && l.fed < l.out.Commit && !l.applierFull() {
+	for l.failure == nil && !l.feeding && l.fed < l.out.Commit && !l.crowded(0) {
 		f, ok := l.groupLog.Frame(l.fed + 1)
 		if !ok {
-			l.feeding, l.feedSince = true, l.truncated
+			l.feeding, l.feedSince = true, l.streams.Truncations()
 			l.groupLog.ReadFrame(l.fed+1, func(f codec.Frame, err error) {
 				l.box.post(func(m *mail) { m.feed = &coldFeed{f, err} })
 			})
@@ -23,14 +23,6 @@ func (l *loop) feed() {
 			return
 		}
 	}
-}
-
-func (l *loop) applierFull() bool {
-	if l.applier.QueuedBytes() <= l.cfg.UnappliedBytesMax {
-		return false
-	}
-	l.applier.AwaitRoom()
-	return l.applier.QueuedBytes() > l.cfg.UnappliedBytesMax
 }
 
 // apply hands a frame to the applier, with those who wait for it. It returns false, and does nothing, when the frame
@@ -69,7 +61,7 @@ func (l *loop) apply(f codec.Frame) bool {
 // fedCold continues with a frame that was read back.
 func (l *loop) fedCold(c *coldFeed) {
 	l.feeding = false
-	if c.err != nil && l.truncated != l.feedSince {
+	if c.err != nil && l.streams.Truncations() != l.feedSince {
 		return // a read that a truncation overtook may fail; it is asked for again
 	}
 	if c.err != nil {

@@ -52,8 +52,7 @@ type loop struct {
 	bytes     int                   // of proposed
 	fed       codec.Index           // last index given to the applier
 	feeding   bool                  // a cold frame for the applier is being read
-	truncated uint64                // truncations so far
-	feedSince uint64                // truncated, when that read began
+	feedSince uint64                // truncations of the log when that read began
 	awaiting  []flushAsk            // callers who wait for a write to be durable
 	draining  bool                  // Close was called: end when nothing is pending
 	drainEnd  consensus.Instant
@@ -269,12 +268,17 @@ func (l *loop) gated() bool {
 	if l.commits.UnflushedBytes() > l.cfg.UnappliedBytesMax {
 		return true
 	}
-	full := func() bool { return l.bytes+l.applier.QueuedBytes() > l.cfg.UnappliedBytesMax }
-	if !full() {
+	return l.crowded(l.bytes)
+}
+
+// crowded reports whether what the applier holds, with so many bytes beside it, exceeds the bound. If so the applier
+// wakes the loop when it has made room.
+func (l *loop) crowded(beside int) bool {
+	if beside+l.applier.QueuedBytes() <= l.cfg.UnappliedBytesMax {
 		return false
 	}
 	l.applier.AwaitRoom()
-	return full()
+	return beside+l.applier.QueuedBytes() > l.cfg.UnappliedBytesMax
 }
 
 // propose appends a batch to the log, or tells its callers that this node does not lead.

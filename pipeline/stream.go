@@ -27,8 +27,7 @@ type StreamStage struct {
 	out       [codec.LaneEnd][]codec.Packet
 	waiting   map[codec.NodeID]*coldStream
 	lost      []codec.NodeID
-	tickets   uint64
-	coldReads uint64
+	tickets   uint64 // one for each frame that was asked for
 
 	truncations uint64
 }
@@ -91,7 +90,6 @@ func describes(meta codec.FrameMeta, f codec.Frame) bool {
 
 func (s *StreamStage) awaitCold(p codec.Packet, meta codec.FrameMeta) {
 	s.tickets++
-	s.coldReads++
 	c := s.waiting[p.Node]
 	if c == nil {
 		c = &coldStream{packets: []streamPacket{{p, meta}}}
@@ -107,6 +105,9 @@ func (s *StreamStage) awaitCold(p codec.Packet, meta codec.FrameMeta) {
 
 // Truncated notes that the log was truncated: what is being read may be gone.
 func (s *StreamStage) Truncated() { s.truncations++ }
+
+// Truncations returns how often the log was truncated.
+func (s *StreamStage) Truncations() uint64 { return s.truncations }
 
 // Loaded continues the lane that waited for the frame. One that nobody waits for any more is dropped. It returns the
 // error of a read that should have succeeded: the log can't give back what it holds.
@@ -156,7 +157,7 @@ func (s *StreamStage) Lost(dst []codec.NodeID) []codec.NodeID {
 }
 
 // ColdReads returns how many frames had to be read back from the log.
-func (s *StreamStage) ColdReads() uint64 { return s.coldReads }
+func (s *StreamStage) ColdReads() uint64 { return s.tickets }
 
 // Flush hands everything queued to the transport.
 func (s *StreamStage) Flush() {
