@@ -2,7 +2,7 @@ package codec
 
 import "errors"
 
-// The four ways in which bytes fail to be a value. Every decoder returns one of them, bare or wrapped; none panics,
+// The ways in which bytes fail to be a value. Every decoder returns one of them, bare or wrapped; none panics,
 // and none allocates what a damaged length asks for.
 var (
 	// ErrCorrupt is wrapped by every error that says: these bytes are not what was written. Decoders return it for
@@ -22,4 +22,8 @@ var (
 	// allocated: the caller ends the connection or treats the file as it does for ErrCorrupt. [SealFrame] returns it
 	// for a batch that a frame can't hold: the caller makes smaller batches.
 	ErrTooLarge = errors.New("too large")
+
+	// ErrHeaderOnly is wrapped by [Frame.AppendEntries] for a frame without its entries, as a witness keeps it. The
+	// caller asked the wrong node, or a log that a witness wrote.
+	ErrHeaderOnly = errors.New("frame holds no entries")
 )

@@ -38,6 +38,8 @@ type FrameMeta struct {
 	Count  uint32    // number of entries, at least 1
 	Kind   EntryKind // of every entry; blank and membership frames hold exactly one
 	Size   int       // bytes of the whole frame as stored
+	// HeaderOnly says that the frame's entries are left out: the form in which a witness gets and keeps normal frames.
+	HeaderOnly bool
 }
 
 // IsZero reports whether m describes no frame.
@@ -50,10 +52,10 @@ func (m FrameMeta) Last() Index { return m.First + Index(m.Count) - 1 }
 func (m FrameMeta) LastID() LogID { return LogID{Leader: m.Leader, Index: m.Last()} }
 
 // plausible reports whether a frame may be so described: a known kind, at least one entry, exactly one unless normal,
-// and indexes from 1 that do not run over.
+// indexes from 1 that do not run over, and entries unless normal.
 func (m FrameMeta) plausible() bool {
 	return m.Kind >= EntryNormal && m.Kind <= EntryMembership && m.Count > 0 && m.Count <= FrameEntriesMax &&
-		(m.Kind == EntryNormal || m.Count == 1) && m.First > 0 && m.Last() >= m.First
+		(m.Kind == EntryNormal || m.Count == 1 && !m.HeaderOnly) && m.First > 0 && m.Last() >= m.First
 }
 
 // Frame is the immutable encoding of a batch of entries of one leader: the unit that is written to every log and sent
@@ -62,7 +64,7 @@ func (m FrameMeta) plausible() bool {
 //	 0  1  version
 //	 1  1  kind of all entries
 //	 2  1  compression of the body
-//	 3  1  reserved, zero
+//	 3  1  1 for a frame without its entries (see [HeaderFrame]), else 0
 //	 4  4  bytes of the body as stored
 //	 8  4  bytes of the body unpacked
 //	12  4  number of entries
@@ -111,7 +113,21 @@ func (f Frame) Meta() FrameMeta {
 		Leader: LeaderID{Term: Term(le.Uint64(f.b[24:])), Node: NodeID(le.Uint64(f.b[32:]))},
 		First:  Index(le.Uint64(f.b[40:])),
 		Size:   len(f.b),
+
+		HeaderOnly: f.b[3] == headerOnly,
 	}
+}
+
+// headerOnly marks a frame without its entries.
+const headerOnly = 1
+
+// HeaderFrame returns the frame that m describes without its entries: [FrameHeaderSize] bytes that say whose entries
+// stood where. m.Size is ignored. Only normal frames have this form; another is a bug of the caller.
+func HeaderFrame(m FrameMeta) Frame {
+	if m.HeaderOnly = true; !m.plausible() {
+		panic(fmt.Sprintf("BUG: header of a frame of %d %v entries from index %d", m.Count, m.Kind, m.First))
+	}
+	return sealHeader(make([]byte, FrameHeaderSize), m, CompressionNone, 0)
 }
 
 // AppendEntry appends one entry's encoding (length, bytes) to a frame's body under construction.
@@ -132,14 +148,22 @@ func SealFrame(buf []byte, m FrameMeta, compression Compression) (Frame, error) 
 		return Frame{}, fmt.Errorf("frame body of %d bytes, limit %d: %w", raw, FrameBodyMax, ErrTooLarge)
 	case m.Count > FrameEntriesMax:
 		return Frame{}, fmt.Errorf("frame of %d entries, limit %d: %w", m.Count, FrameEntriesMax, ErrTooLarge)
-	case raw < int(m.Count) || !m.plausible():
+	case raw < int(m.Count) || m.HeaderOnly || !m.plausible():
 		panic(fmt.Sprintf("BUG: frame of %d %v entries from index %d in a buffer of %d bytes", m.Count, m.Kind, m.First, len(buf)))
 	}
 	if compression != CompressionNone {
 		buf, compression = compressBody(buf, compression)
 	}
+	return sealHeader(buf, m, compression, raw), nil
+}
+
+// sealHeader writes the header of a frame whose body, raw bytes unpacked, stands in buf already.
+func sealHeader(buf []byte, m FrameMeta, compression Compression, raw int) Frame {
 	le := binary.LittleEndian
 	buf[0], buf[1], buf[2], buf[3] = FrameVersion, byte(m.Kind), byte(compression), 0
+	if m.HeaderOnly {
+		buf[3] = headerOnly
+	}
 	le.PutUint32(buf[4:], uint32(len(buf)-FrameHeaderSize))
 	le.PutUint32(buf[8:], uint32(raw))
 	le.PutUint32(buf[12:], m.Count)
@@ -149,7 +173,7 @@ func SealFrame(buf []byte, m FrameMeta, compression Compression) (Frame, error) 
 	le.PutUint64(buf[40:], uint64(m.First))
 	le.PutUint32(buf[48:], frameChecksum(buf))
 	le.PutUint32(buf[52:], 0)
-	return Frame{buf}, nil
+	return Frame{buf}
 }
 
 func frameChecksum(b []byte) uint32 {
@@ -202,8 +226,13 @@ func checkFrame(b []byte) error {
 		return fmt.Errorf("frame of %d %v entries from index %d: %w", m.Count, m.Kind, m.First, ErrCorrupt)
 	case compression >= compressionEnd:
 		return fmt.Errorf("frame of unknown compression %d: %w", uint8(compression), ErrCorrupt)
-	case b[3] != 0 || le.Uint32(b[52:]) != 0:
-		return fmt.Errorf("frame with reserved bytes %02x and %08x, want zero: %w", b[3], le.Uint32(b[52:]), ErrCorrupt)
+	case b[3] > headerOnly || le.Uint32(b[52:]) != 0:
+		return fmt.Errorf("frame with form %d and reserved bytes %08x, want 0 or %d, and zero: %w",
+			b[3], le.Uint32(b[52:]), headerOnly, ErrCorrupt)
+	case m.HeaderOnly && (stored != 0 || raw != 0 || compression != CompressionNone):
+		return fmt.Errorf("frame without entries, but %d bytes (%v), unpacked %d: %w", stored, compression, raw, ErrCorrupt)
+	case m.HeaderOnly:
+		return nil
 	case raw > FrameBodyMax:
 		return fmt.Errorf("frame body of %d unpacked bytes, limit %d: %w", raw, FrameBodyMax, ErrTooLarge)
 	case raw < m.Count:
@@ -253,9 +282,13 @@ func readUvarint(src []byte) (v uint64, n int) {
 }
 
 // AppendEntries appends the frame's decoded entries to dst. Their data aliases the frame (or, for a compressed one, a
-// buffer made for this call). Errors wrap [ErrCorrupt]; dst is then returned unchanged.
+// buffer made for this call). Errors wrap [ErrCorrupt], or [ErrHeaderOnly] for a frame without its entries; dst is then
+// returned unchanged.
 func (f Frame) AppendEntries(dst []Entry) ([]Entry, error) {
 	m := f.Meta()
+	if m.HeaderOnly {
+		return dst, fmt.Errorf("%d entries up to %v: %w", m.Count, m.LastID(), ErrHeaderOnly)
+	}
 	body, err := f.body()
 	if err != nil {
 		return dst, err
@@ -276,20 +309,25 @@ func (f Frame) AppendEntries(dst []Entry) ([]Entry, error) {
 }
 
 // CutFrame re-encodes the entries from..to of f (both included) as a frame of their own, uncompressed. It is needed
-// only where a log was cut inside a frame. Errors wrap [ErrCorrupt]. A range outside the frame is a bug of the caller.
+// only where a log was cut inside a frame. A frame without its entries stays one. Errors wrap [ErrCorrupt]. A range
+// outside the frame is a bug of the caller.
 func CutFrame(f Frame, from, to Index) (Frame, error) {
 	m := f.Meta()
 	if from < m.First || to > m.Last() || from > to {
 		panic(fmt.Sprintf("BUG: cut %d..%d of frame %d..%d", from, to, m.First, m.Last()))
+	}
+	first := m.First
+	m.First, m.Count = from, uint32(to-from)+1
+	if m.HeaderOnly {
+		return HeaderFrame(m), nil
 	}
 	entries, err := f.AppendEntries(nil)
 	if err != nil {
 		return Frame{}, err
 	}
 	buf := make([]byte, FrameHeaderSize, len(f.b))
-	for _, e := range entries[from-m.First : to-m.First+1] {
+	for _, e := range entries[from-first : to-first+1] {
 		buf = AppendEntry(buf, e.Data)
 	}
-	m.First, m.Count = from, uint32(to-from)+1
 	return SealFrame(buf, m, CompressionNone)
 }

@@ -20,41 +20,28 @@ const (
 	AddressBytesMax = 255
 )
 
-// QuorumKind says which sets of voters decide.
-type QuorumKind uint8
-
-// QuorumMajority: more than half of the voters, for elections and for writes.
-const QuorumMajority QuorumKind = 1
-
-// String returns the kind's name.
-func (k QuorumKind) String() string {
-	if k == QuorumMajority {
-		return "majority"
-	}
-	return fmt.Sprintf("QuorumKind(%d)", uint8(k))
-}
-
-// QuorumSystem is the rule by which a voter set decides.
-type QuorumSystem struct{ Kind QuorumKind }
-
-// VoterConfig is one voter set with its quorum system. Voters are sorted and unique.
-type VoterConfig struct {
-	Voters []NodeID
-	Quorum QuorumSystem
-}
-
-// Node is a member with the address its peers dial.
+// Node is a member with the address its peers dial, and what it is in the group beside a voter or learner.
 type Node struct {
 	ID      NodeID
 	Address string
+	// Priority says who should lead: a voter with a greater one campaigns earlier and is handed the leadership once its
+	// log is complete. It never decides a vote.
+	Priority uint8
+	// Witness marks a member that keeps the headers of frames without the entries: it votes and counts for commits, but
+	// never campaigns and has no state. It can't become an ordinary member again under the same id.
+	Witness bool
+	// Promote marks a learner that the leader makes a voter once it has caught up.
+	Promote bool
 }
 
 // Membership says who belongs to a group. A decision needs a quorum of every config in the list: one in steady state,
 // more while joint. Learners are the nodes that are a voter in none. A membership takes effect when it is appended.
 type Membership struct {
-	Mode    VoteMode
-	Configs []VoterConfig
-	Nodes   []Node // every voter and learner, sorted by id
+	Mode VoteMode
+	// Transient marks a joint membership that the leader replaces, once it is committed, by its last config alone.
+	Transient bool
+	Configs   []VoterConfig
+	Nodes     []Node // every voter and learner, sorted by id
 }
 
 // NewMembership returns the membership of one majority config whose voters are all the given nodes.
@@ -107,6 +94,9 @@ func (m *Membership) Validate() error {
 		if n.ID <= last {
 			return fmt.Errorf("membership: node %d after node %d, want ids above 0, sorted and unique", n.ID, last)
 		}
+		if n.Promote && m.IsVoter(n.ID) {
+			return fmt.Errorf("membership: voter %d is to be promoted, want a learner", n.ID)
+		}
 		if len(n.Address) > AddressBytesMax {
 			return fmt.Errorf("membership: address of node %d has %d bytes, limit %d", n.ID, len(n.Address), AddressBytesMax)
 		}
@@ -124,9 +114,6 @@ func (m *Membership) Validate() error {
 }
 
 func (m *Membership) validateConfig(c VoterConfig) error {
-	if c.Quorum.Kind != QuorumMajority {
-		return fmt.Errorf("quorum system %v, want %v", c.Quorum.Kind, QuorumMajority)
-	}
 	if len(c.Voters) == 0 {
 		return fmt.Errorf("no voters")
 	}
@@ -140,33 +127,48 @@ func (m *Membership) validateConfig(c VoterConfig) error {
 		}
 		last = v
 	}
-	return nil
+	return c.Quorum.validate(c.Voters)
 }
 
 // Clone returns a copy that shares nothing with m.
 func (m *Membership) Clone() Membership {
-	out := Membership{Mode: m.Mode, Nodes: slices.Clone(m.Nodes), Configs: slices.Clone(m.Configs)}
+	out := *m
+	out.Nodes, out.Configs = slices.Clone(m.Nodes), slices.Clone(m.Configs)
 	for i := range out.Configs {
-		out.Configs[i].Voters = slices.Clone(out.Configs[i].Voters)
+		out.Configs[i] = out.Configs[i].Clone()
 	}
 	return out
 }
 
-// AppendMembership appends the encoding of a valid membership: version, mode, configs (quorum kind, voters), nodes
-// (id, address); counts and ids as uvarints. It has no checksum of its own: it lives in a frame.
+// Flags of a membership and of a node.
+const (
+	flagTransient = 1 << 0
+	flagWitness   = 1 << 0
+	flagPromote   = 1 << 1
+)
+
+// bit returns mask for true, else 0.
+func bit(on bool, mask byte) byte {
+	if on {
+		return mask
+	}
+	return 0
+}
+
+// AppendMembership appends the encoding of a valid membership: version, mode, flags, configs (voters, quorum system),
+// nodes (id, priority, flags, address); counts, ids and thresholds as uvarints. It has no checksum of its own: it lives
+// in a frame.
 func AppendMembership(dst []byte, m *Membership) []byte {
-	dst = append(dst, MembershipVersion, byte(m.Mode))
+	dst = append(dst, MembershipVersion, byte(m.Mode), bit(m.Transient, flagTransient))
 	dst = binary.AppendUvarint(dst, uint64(len(m.Configs)))
-	for _, c := range m.Configs {
-		dst = append(dst, byte(c.Quorum.Kind))
-		dst = binary.AppendUvarint(dst, uint64(len(c.Voters)))
-		for _, v := range c.Voters {
-			dst = binary.AppendUvarint(dst, uint64(v))
-		}
+	for i := range m.Configs {
+		dst = appendIDs(dst, m.Configs[i].Voters)
+		dst = appendQuorum(dst, &m.Configs[i].Quorum)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(m.Nodes)))
 	for _, n := range m.Nodes {
 		dst = binary.AppendUvarint(dst, uint64(n.ID))
+		dst = append(dst, n.Priority, bit(n.Witness, flagWitness)|bit(n.Promote, flagPromote))
 		dst = binary.AppendUvarint(dst, uint64(len(n.Address)))
 		dst = append(dst, n.Address...)
 	}
@@ -182,19 +184,19 @@ func ReadMembership(src []byte) (Membership, int, error) {
 	r := reader{src: src}
 	r.byte()
 	m := Membership{Mode: VoteMode(r.byte())}
+	m.Transient = r.flags(flagTransient) != 0
 	for range r.count(MembershipConfigsMax) {
-		c := VoterConfig{Quorum: QuorumSystem{Kind: QuorumKind(r.byte())}}
-		for range r.count(MembershipNodesMax) {
-			c.Voters = append(c.Voters, NodeID(r.uvarint()))
-		}
-		m.Configs = append(m.Configs, c)
+		m.Configs = append(m.Configs, VoterConfig{Voters: readIDs(&r), Quorum: readQuorum(&r)})
 	}
 	for range r.count(MembershipNodesMax) {
-		id := NodeID(r.uvarint())
-		m.Nodes = append(m.Nodes, Node{ID: id, Address: string(r.bytes(r.count(AddressBytesMax)))})
+		n := Node{ID: NodeID(r.uvarint()), Priority: r.byte()}
+		flags := r.flags(flagWitness | flagPromote)
+		n.Witness, n.Promote = flags&flagWitness != 0, flags&flagPromote != 0
+		n.Address = string(r.bytes(r.count(AddressBytesMax)))
+		m.Nodes = append(m.Nodes, n)
 	}
 	if r.failed {
-		return Membership{}, 0, fmt.Errorf("membership cut short, or a count beyond its limit, at byte %d of %d: %w",
+		return Membership{}, 0, fmt.Errorf("membership cut short, or a count or flag beyond its limit, at byte %d of %d: %w",
 			r.pos, len(src), ErrCorrupt)
 	}
 	if err := m.Validate(); err != nil {

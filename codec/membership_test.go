@@ -10,12 +10,12 @@ import (
 )
 
 func TestNewMembership(t *testing.T) {
-	given := []Node{{3, "c"}, {1, "a"}, {2, "b"}}
+	given := []Node{{ID: 3, Address: "c"}, {ID: 1, Address: "a"}, {ID: 2, Address: "b"}}
 	m := NewMembership(OneLeaderPerTerm, given...)
 	want := Membership{
 		Mode:    OneLeaderPerTerm,
 		Configs: []VoterConfig{{Voters: []NodeID{1, 2, 3}, Quorum: QuorumSystem{Kind: QuorumMajority}}},
-		Nodes:   []Node{{1, "a"}, {2, "b"}, {3, "c"}},
+		Nodes:   []Node{{ID: 1, Address: "a"}, {ID: 2, Address: "b"}, {ID: 3, Address: "c"}},
 	}
 	if !reflect.DeepEqual(m, want) || m.Validate() != nil {
 		t.Errorf("NewMembership = %+v (%v), want %+v", m, m.Validate(), want)

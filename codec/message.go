@@ -23,6 +23,9 @@ const (
 	MessageAppendReply
 	MessageHeartbeat
 	MessageHeartbeatReply
+	// MessageTransfer asks a peer that holds everything to campaign at once (thesis 3.10, TimeoutNow).
+	MessageTransfer
+	MessageTransferReply
 
 	// MessageKindEnd is one past the last kind.
 	MessageKindEnd
@@ -30,7 +33,8 @@ const (
 
 // String returns the kind's name.
 func (k MessageKind) String() string {
-	names := [...]string{"", "vote", "vote-reply", "append", "append-reply", "heartbeat", "heartbeat-reply"}
+	names := [...]string{"", "vote", "vote-reply", "append", "append-reply", "heartbeat", "heartbeat-reply",
+		"transfer", "transfer-reply"}
 	if k == 0 || k >= MessageKindEnd {
 		return fmt.Sprintf("MessageKind(%d)", uint8(k))
 	}
@@ -77,15 +81,19 @@ func (s Status) String() string {
 //	                            or where to look (conflict)
 //	heartbeat   leader's        last id known to match       leader's  -       sent
 //	   reply    follower's      follower's last log id       -         -       echoed
+//	transfer    leader's        leader's last log id         leader's  -       sent
+//	   reply    target's        target's last log id         -         -       echoed
 //
 // A granted vote's reply carries exactly the candidate's vote, so it can't be taken for an answer to another campaign.
-// Layout, little endian:
+// PreVote marks a vote request that only asks whether the vote would be granted (thesis 9.6), and its reply; Transfer a
+// vote request made because the leader asked for it, which is heard although that leader's lease still runs. Mode is
+// the sender's vote mode, 0 while it knows none. Layout, little endian:
 //
 //	 0  4  bytes of the whole message, the frame included
 //	 4  1  version
 //	 5  1  kind
 //	 6  1  status
-//	 7  1  flags: bit 0 the vote is committed
+//	 7  1  flags: bit 0 the vote is committed, bit 1 pre-vote, bit 2 transfer, bits 3-4 vote mode
 //	 8  8  group
 //	16 16  vote: term, node
 //	32 24  log: term, node, index
@@ -102,27 +110,48 @@ type Message struct {
 	Vote   Vote
 	Log    LogID
 	Commit Index
+	// PreVote and Transfer may be set in vote requests, PreVote in vote replies too.
+	PreVote, Transfer bool
+	// Mode is the vote mode of the sender's membership, 0 for none.
+	Mode   VoteMode
 	Stream uint64 // which stream of appends to this peer; a new one starts after each break
 	Stamp  int64  // sender's clock at sending, in ns since its own origin; answers echo it
 }
 
-const flagVoteCommitted = 1
+// Flags of a message.
+const (
+	flagVoteCommitted = 1 << 0
+	flagPreVote       = 1 << 1
+	flagTransfer      = 1 << 2
+	flagModeShift     = 3
+	flagsKnown        = 1<<5 - 1
+)
+
+func (m *Message) flags() byte {
+	flags := byte(m.Mode) << flagModeShift
+	if m.Vote.Committed {
+		flags |= flagVoteCommitted
+	}
+	if m.PreVote {
+		flags |= flagPreVote
+	}
+	if m.Transfer {
+		flags |= flagTransfer
+	}
+	return flags
+}
 
 // AppendMessage appends the message's bytes to dst. frameSize is the number of bytes of the frame that the caller
 // sends right after them, or 0; only an append may carry one. A message that no reader would accept is a bug of the
 // caller.
 func AppendMessage(dst []byte, m *Message, frameSize int) []byte {
 	if !m.plausible() || frameSize != 0 && (m.Kind != MessageAppend || frameSize < FrameHeaderSize) {
-		panic(fmt.Sprintf("BUG: %v message with status %v and a frame of %d bytes", m.Kind, m.Status, frameSize))
+		panic(fmt.Sprintf("BUG: %v message with status %v, flags %02x and a frame of %d bytes", m.Kind, m.Status, m.flags(), frameSize))
 	}
 	start := len(dst)
 	le := binary.LittleEndian
-	var flags byte
-	if m.Vote.Committed {
-		flags |= flagVoteCommitted
-	}
 	dst = le.AppendUint32(dst, uint32(MessageHeaderSize+frameSize))
-	dst = append(dst, MessageVersion, byte(m.Kind), byte(m.Status), flags)
+	dst = append(dst, MessageVersion, byte(m.Kind), byte(m.Status), m.flags())
 	dst = le.AppendUint64(dst, uint64(m.Group))
 	dst = le.AppendUint64(dst, uint64(m.Vote.Leader.Term))
 	dst = le.AppendUint64(dst, uint64(m.Vote.Leader.Node))
@@ -136,13 +165,19 @@ func AppendMessage(dst []byte, m *Message, frameSize int) []byte {
 	return le.AppendUint32(dst, 0)
 }
 
-// plausible reports whether such a message may be sent: a known kind, a verdict in answers alone, and no conflict in the
-// answer to a vote request, which asks about no entry.
+// plausible reports whether such a message may be sent: a known kind and mode, flags of votes in votes alone, a verdict in
+// answers alone, and no conflict in the answer to a vote or transfer request, which asks about no entry.
 func (m *Message) plausible() bool {
+	switch {
+	case m.Mode > OneLeaderPerTerm,
+		m.PreVote && (m.Transfer || m.Kind != MessageVote && m.Kind != MessageVoteReply),
+		m.Transfer && m.Kind != MessageVote:
+		return false
+	}
 	switch m.Kind {
-	case MessageVote, MessageAppend, MessageHeartbeat:
+	case MessageVote, MessageAppend, MessageHeartbeat, MessageTransfer:
 		return m.Status == StatusNone
-	case MessageVoteReply:
+	case MessageVoteReply, MessageTransferReply:
 		return m.Status == StatusOK || m.Status == StatusRefused
 	case MessageAppendReply, MessageHeartbeatReply:
 		return m.Status >= StatusOK && m.Status <= StatusRefused
@@ -216,8 +251,8 @@ func readMessageHeader(src []byte) (Message, error) {
 	if got, want := Checksum(src[:80]), le.Uint32(src[80:]); got != want {
 		return Message{}, fmt.Errorf("message checksum %08x, stored %08x: %w", got, want, ErrCorrupt)
 	}
-	if src[7]&^flagVoteCommitted != 0 || le.Uint32(src[84:]) != 0 {
-		return Message{}, fmt.Errorf("message with flags %02x and reserved bytes %08x, want at most bit 0 set: %w",
+	if src[7]&^flagsKnown != 0 || le.Uint32(src[84:]) != 0 {
+		return Message{}, fmt.Errorf("message with flags %02x and reserved bytes %08x, want at most bits 0 to 4 set: %w",
 			src[7], le.Uint32(src[84:]), ErrCorrupt)
 	}
 	m := Message{
@@ -225,13 +260,18 @@ func readMessageHeader(src []byte) (Message, error) {
 		Status: Status(src[6]),
 		Group:  GroupID(le.Uint64(src[8:])),
 		Vote:   Vote{readLeaderID(src[16:]), src[7]&flagVoteCommitted != 0},
+
+		PreVote:  src[7]&flagPreVote != 0,
+		Transfer: src[7]&flagTransfer != 0,
+		Mode:     VoteMode(src[7] >> flagModeShift),
+
 		Log:    LogID{readLeaderID(src[32:]), Index(le.Uint64(src[48:]))},
 		Commit: Index(le.Uint64(src[56:])),
 		Stream: le.Uint64(src[64:]),
 		Stamp:  int64(le.Uint64(src[72:])),
 	}
 	if !m.plausible() {
-		return Message{}, fmt.Errorf("%v message with status %v: %w", m.Kind, m.Status, ErrCorrupt)
+		return Message{}, fmt.Errorf("%v message with status %v and flags %02x: %w", m.Kind, m.Status, src[7], ErrCorrupt)
 	}
 	return m, nil
 }

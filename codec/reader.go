@@ -1,5 +1,7 @@
 package codec
 
+import "math"
+
 // reader takes values off a buffer; after the first one that does not fit it returns zeros and failed is set. For
 // structures read seldom: those of the hot path have fixed offsets.
 type reader struct {
@@ -47,4 +49,23 @@ func (r *reader) count(limit uint64) int {
 		return 0
 	}
 	return int(v)
+}
+
+// uvarint32 reads a number that fits 32 bits.
+func (r *reader) uvarint32() uint32 {
+	v := r.uvarint()
+	if v > math.MaxUint32 {
+		r.failed = true
+		return 0
+	}
+	return uint32(v)
+}
+
+// flags reads a byte of which only the known bits may be set.
+func (r *reader) flags(known byte) byte {
+	b := r.byte()
+	if b&^known != 0 {
+		r.failed = true
+	}
+	return b & known
 }

@@ -93,6 +93,11 @@ func sampleMessages() []named[Message] {
 		{"append reply refused", all(MessageAppendReply, StatusRefused)},
 		{"heartbeat", all(MessageHeartbeat, StatusNone)},
 		{"heartbeat reply", all(MessageHeartbeatReply, StatusOK)},
+		{"pre-vote", Message{Kind: MessageVote, Group: 1, Vote: candidate, Log: log, PreVote: true, Mode: SeveralLeadersPerTerm}},
+		{"pre-vote reply", Message{Kind: MessageVoteReply, Status: StatusOK, Group: 1, Vote: candidate, PreVote: true}},
+		{"vote for a transfer", Message{Kind: MessageVote, Group: 1, Vote: candidate, Log: log, Transfer: true, Mode: OneLeaderPerTerm}},
+		{"transfer", all(MessageTransfer, StatusNone)},
+		{"transfer reply refused", all(MessageTransferReply, StatusRefused)},
 	}
 }
 
@@ -113,16 +118,28 @@ func sampleAppend(t testing.TB) (Message, Frame, []byte) {
 }
 
 func sampleMemberships() []named[Membership] {
-	three := NewMembership(SeveralLeadersPerTerm, Node{3, "10.0.0.3:7000"}, Node{1, "10.0.0.1:7000"}, Node{2, "node2:7000"})
+	three := NewMembership(SeveralLeadersPerTerm, Node{ID: 3, Address: "10.0.0.3:7000"}, Node{ID: 1, Address: "10.0.0.1:7000"}, Node{ID: 2, Address: "node2:7000"})
 	joint := Membership{
 		Mode: OneLeaderPerTerm,
 		Configs: []VoterConfig{
 			{Voters: []NodeID{1, 2, 3}, Quorum: QuorumSystem{Kind: QuorumMajority}},
 			{Voters: []NodeID{2, 3, 1 << 40}, Quorum: QuorumSystem{Kind: QuorumMajority}},
 		},
-		Nodes: []Node{{1, "a"}, {2, "b"}, {3, ""}, {4, "learner"}, {1 << 40, "far"}},
+		Nodes: []Node{{ID: 1, Address: "a"}, {ID: 2, Address: "b"}, {ID: 3, Address: ""}, {ID: 4, Address: "learner"}, {ID: 1 << 40, Address: "far"}},
 	}
-	return []named[Membership]{{"three voters", three}, {"joint with a learner", joint}}
+	systems := Membership{
+		Mode:      SeveralLeadersPerTerm,
+		Transient: true,
+		Configs: []VoterConfig{
+			{Voters: []NodeID{1, 2, 3, 4}, Quorum: QuorumSystem{Kind: QuorumFlexible, Election: 3, Write: 2}},
+			{Voters: []NodeID{1, 2, 3}, Quorum: QuorumSystem{Kind: QuorumWeighted, Election: 300, Write: 301, Weights: []uint32{200, 0, 400}}},
+			{Voters: []NodeID{1, 2, 3, 4}, Quorum: QuorumSystem{Kind: QuorumHierarchical, Election: 2, Write: 1, Groups: []QuorumGroup{
+				{Voters: []NodeID{1, 3}, Election: 1, Write: 2}, {Voters: []NodeID{2, 4}, Election: 2, Write: 1},
+			}}},
+		},
+		Nodes: []Node{{ID: 1, Priority: 7}, {ID: 2, Witness: true}, {ID: 3}, {ID: 4, Address: "d"}, {ID: 5, Promote: true}},
+	}
+	return []named[Membership]{{"three voters", three}, {"joint with a learner", joint}, {"quorum systems", systems}}
 }
 
 func sampleHandshakes() []named[Handshake] {

@@ -1,6 +1,11 @@
 package consensus
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/millrace/millrace/codec"
+)
 
 // ErrConfig is wrapped by the error of [New] for a [Config] whose field is out of its bounds. The caller corrects it.
 var ErrConfig = errors.New("consensus config")
@@ -18,3 +23,57 @@ var ErrCommittedConflict = errors.New("leader's log contradicts a committed entr
 // ErrTermsExhausted is wrapped by [Output.Fatal] when the next campaign would need a term above the greatest one that
 // is accepted from others. Only a peer that invents terms can bring a cluster there. The caller stops the node.
 var ErrTermsExhausted = errors.New("no terms left")
+
+// Reasons why a core refuses what its caller asked for; nothing was changed. [Output.Reason] is one of them, wraps one of
+// them, or is one of the error types below.
+var (
+	// ErrNotLeader: only the leader does that. The caller asks the leader.
+	ErrNotLeader = errors.New("not the leader")
+	// ErrInitialized: the node has a log or a vote already.
+	ErrInitialized = errors.New("initialized already")
+	// ErrMembership is wrapped with what is wrong with the membership that was asked for.
+	ErrMembership = errors.New("membership refused")
+	// ErrChangeInProgress: the newest membership is not committed, or is joint and on its way to the next. The caller
+	// waits for that.
+	ErrChangeInProgress = errors.New("another membership change is in progress")
+	// ErrTermNotCommitted: this leader has not committed an entry of its own leadership yet. The caller tries again soon.
+	ErrTermNotCommitted = errors.New("the leader has committed nothing yet")
+	// ErrTransferInProgress: the leader is handing over. The caller waits for the next leader.
+	ErrTransferInProgress = errors.New("leadership is being transferred")
+	// ErrTransferTarget is wrapped with why a node can't be handed the leadership.
+	ErrTransferTarget = errors.New("no target for the leadership")
+	// ErrMayNotCampaign is wrapped with why this node can't be elected.
+	ErrMayNotCampaign = errors.New("may not campaign")
+	// ErrNoLeaderToForget: this node leads, campaigns, or follows nobody.
+	ErrNoLeaderToForget = errors.New("no leader to forget")
+	// ErrNotMember: the node that is named does not belong to the group.
+	ErrNotMember = errors.New("not a member")
+)
+
+// ChangedError is the reason when a change expected to replace another membership than the effective one. The caller
+// reads the membership again and decides anew.
+type ChangedError struct {
+	Want, Have codec.LogID
+}
+
+// Error implements error.
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("membership is that of entry %v, the change expects %v", e.Have, e.Want)
+}
+
+// BehindError is the reason when a change makes a voter of a node that has not caught up: until it has, no write that
+// needs it could be committed. The caller adds it as a learner first and waits.
+type BehindError struct {
+	Node        codec.NodeID
+	Match, Last codec.Index // what it is known to hold, and the leader's last entry
+}
+
+// Error implements error.
+func (e *BehindError) Error() string {
+	return fmt.Sprintf("node %d can't become a voter before it has caught up: it holds entries up to %d of %d", e.Node, e.Match, e.Last)
+}
+
+// ErrWitnessLog is wrapped by [Output.Fatal] and by the error of [New] when a node whose log holds headers of frames
+// without their entries, as a witness keeps them, is an ordinary member. It could lead with a log it can't serve. The
+// caller stops the node; it must come back under a new id with an empty log.
+var ErrWitnessLog = errors.New("log of a witness")

@@ -53,8 +53,29 @@ type Config struct {
 	// always let through. Want both above 0.
 	WindowBytesMax  int
 	WindowFramesMax int
+	// DiskStallTimeout is how long a leader's own disk may flush nothing of what waits for it before the leader steps
+	// down; 0 for ever.
+	DiskStallTimeout time.Duration
+	// RestoreLeader lets a node whose log was closed cleanly while it led resume that leadership at start, without an
+	// election. A greater vote elsewhere ends it at first contact.
+	RestoreLeader bool
+	// AllowLogReversion lets a leader fill up a peer again whose log lost entries that it had acknowledged. Those
+	// entries may have been committed with the peer's copies: it is for data that may be lost.
+	AllowLogReversion bool
+	// Switches are what runs at start; [InputSwitch] changes them.
+	Switches Switches
 	// Seed starts the core's own random numbers; a run is a function of the seed and the inputs.
 	Seed uint64
+}
+
+// Switches turn parts of the protocol off while a node runs. The zero value has everything on.
+type Switches struct {
+	// NoElections: this node does not campaign by timeout, only when told to.
+	NoElections bool
+	// NoHeartbeats: this leader sends no heartbeats by time, only when told to.
+	NoHeartbeats bool
+	// NoPreVote: this node campaigns without asking first whether it would win. Questions of others are answered.
+	NoPreVote bool
 }
 
 // InputKind says what happened.
@@ -74,6 +95,23 @@ const (
 	InputPeerDown
 	// InputInitialize: make Membership the first entry of an empty log. Refused where log or vote exist.
 	InputInitialize
+	// InputChange: make Membership the membership, through a joint one where they share no config. See change.go for
+	// what is refused. Leader only.
+	InputChange
+	// InputElect: campaign now, with a pre-vote unless that is off. The lease of a live leader is respected by all.
+	// Refused on who may not campaign or leads already.
+	InputElect
+	// InputHeartbeat: send heartbeats now. Leader only.
+	InputHeartbeat
+	// InputTransfer: hand the leadership to Peer, or, for 0, to the voter whose log is the most complete. Proposals are
+	// refused until it has happened or Timeout (0: a minimum election timeout) has passed. Leader only.
+	InputTransfer
+	// InputForgetLeader: keep no lease for the leader any more, so that a vote can be given at once. Followers only.
+	InputForgetLeader
+	// InputSwitch: Switches replace those in force.
+	InputSwitch
+	// InputAllowReversion: Peer may once deny what it acknowledged, and is filled up again. Leader only.
+	InputAllowReversion
 
 	inputKindEnd
 )
@@ -84,12 +122,16 @@ type Input struct {
 	Peer       codec.NodeID
 	Message    codec.Message
 	Frame      codec.FrameMeta
-	Membership *codec.Membership // decoded content, when Frame is a membership frame, or for InputInitialize
+	Membership *codec.Membership // decoded content, when Frame is a membership frame, or for InputInitialize, InputChange
 	Seq        uint64
+	// If, when not nil, is the log id of the membership entry that an InputChange expects to replace.
+	If       *codec.LogID
+	Timeout  time.Duration // for InputTransfer
+	Switches Switches      // for InputSwitch
 }
 
 // Send is one message to one peer. When Frame is not zero the message is an append and the caller attaches the log's
-// frame of exactly that description. If the log holds it no longer (a later step overwrote it) the message is dropped
+// frame of exactly that description, which for Frame.HeaderOnly is [codec.HeaderFrame] of it. If the log holds it no longer (a later step overwrote it) the message is dropped
 // and InputPeerDown reported.
 type Send struct {
 	To      codec.NodeID
@@ -108,9 +150,11 @@ type Write struct {
 	Truncate    codec.Index // every entry above it goes
 	// Frame is zero for none. For a proposal it is what the caller is to encode, with the ids the entries got; for a
 	// frame that came in, that frame, or what follows the prefix of it that is already held (First moved, Count
-	// reduced, Size still that of the whole); for a blank or a first membership the caller builds the bytes.
-	Frame  codec.FrameMeta
-	Commit codec.Index // newest commit, to be saved with it
+	// reduced, Size still that of the whole); for a blank the caller builds the bytes, and for a membership that came in
+	// no frame, from Membership.
+	Frame      codec.FrameMeta
+	Membership *codec.Membership
+	Commit     codec.Index // newest commit, to be saved with it
 }
 
 // Output is what a step asks for. The caller may send Now at once, even before it starts the write: nothing in it
@@ -125,7 +169,8 @@ type Output struct {
 	AfterFlush []Send
 	Commit     codec.Index // everything up to it is committed and held in this node's log; never goes back
 	Deadline   Instant     // call Step again then at the latest
-	Refused    bool        // the proposal or initialization was not taken and left no trace
+	Refused    bool        // what the caller asked for was not taken and left no trace
+	Reason     error       // why, when Refused; nil for a proposal on a node that does not lead
 	// Fatal, when not nil, ends this core: what arrived can't happen while every node keeps its promises (see
 	// errors.go). Nothing is to be written or sent, a proposal is refused, and every later step says the same. The
 	// caller stops the node.
@@ -139,15 +184,23 @@ func (o *Output) reset() {
 
 // Status is a copy of what others want to know of a core. Getting one allocates nothing.
 type Status struct {
-	Role      Role
-	Vote      codec.Vote
-	Leader    codec.NodeID // known leader, 0 when none
-	LastLog   codec.LogID
-	Flushed   codec.LogID
-	Commit    codec.Index
-	MemberAt  codec.LogID // log id of the effective membership; zero before initialization
-	Elections uint64      // campaigns started since New
-	Malformed uint64      // messages dropped since New because no correct peer sends them
+	Role     Role
+	Vote     codec.Vote
+	Leader   codec.NodeID // known leader, 0 when none
+	LastLog  codec.LogID
+	Flushed  codec.LogID
+	Commit   codec.Index
+	MemberAt codec.LogID // log id of the effective membership; zero before initialization
+	Voter    bool        // this node is a voter of it
+	// Blocked says that a leader takes no proposals: it hands over, to Transferee if it was told to, or leaves.
+	Blocked    bool
+	Transferee codec.NodeID
+	Switches   Switches
+	Elections  uint64 // campaigns started since New
+	Malformed  uint64 // messages dropped since New because no correct peer sends them
+	// Disagreed counts messages dropped since New because their sender has another vote mode; DisagreedWith is the last.
+	Disagreed     uint64
+	DisagreedWith codec.NodeID
 }
 
 // PeerStatus is a leader's view of one peer.
@@ -155,8 +208,11 @@ type PeerStatus struct {
 	Node          codec.NodeID
 	Match         codec.Index // highest index known to be flushed there
 	Next          codec.Index
+	Voter         bool
 	Streaming     bool // false while probing for the match
+	CaughtUp      bool // everything was sent, and what is not acknowledged is in the window
 	InflightBytes int
+	WindowBytes   int     // as adapted to the peer
 	LastAnswer    Instant // when the newest answered message had been sent, 0 for none
 	// Lost says that the peer denies holding the entry at Match, which it had acknowledged: its log lost durable
 	// entries. It counts for no commit and gets no entries until it proves to hold that entry.
