@@ -32,6 +32,8 @@ type Node struct {
 	Witness bool
 	// Promote marks a learner that the leader makes a voter once it has caught up.
 	Promote bool
+	// Leaving marks a member of a transient membership that is none of the one after it.
+	Leaving bool
 }
 
 // Membership says who belongs to a group. A decision needs a quorum of every config in the list: one in steady state,
@@ -79,7 +81,8 @@ func (m *Membership) Node(id NodeID) (Node, bool) {
 }
 
 // Validate says what is wrong with a membership: an unknown mode or quorum system, too many nodes, no voters, ids that
-// are 0, repeated or out of order, a voter without a node, an address too long. An empty address is fine here: what an
+// are 0, repeated or out of order, a voter without a node, an address too long, a transient membership of one config, a
+// node marked for what it can't become. An empty address is fine here: what an
 // address looks like is the transport's affair.
 func (m *Membership) Validate() error {
 	if m.Mode != SeveralLeadersPerTerm && m.Mode != OneLeaderPerTerm {
@@ -94,8 +97,8 @@ func (m *Membership) Validate() error {
 		if n.ID <= last {
 			return fmt.Errorf("membership: node %d after node %d, want ids above 0, sorted and unique", n.ID, last)
 		}
-		if n.Promote && m.IsVoter(n.ID) {
-			return fmt.Errorf("membership: voter %d is to be promoted, want a learner", n.ID)
+		if err := m.validateFuture(n); err != nil {
+			return err
 		}
 		if len(n.Address) > AddressBytesMax {
 			return fmt.Errorf("membership: address of node %d has %d bytes, limit %d", n.ID, len(n.Address), AddressBytesMax)
@@ -105,10 +108,25 @@ func (m *Membership) Validate() error {
 	if len(m.Configs) == 0 || len(m.Configs) > MembershipConfigsMax {
 		return fmt.Errorf("membership: %d voter configs, want 1 to %d", len(m.Configs), MembershipConfigsMax)
 	}
+	if m.Transient && len(m.Configs) == 1 {
+		return fmt.Errorf("membership: transient with one voter config, want at least 2")
+	}
 	for i, c := range m.Configs {
 		if err := m.validateConfig(c); err != nil {
 			return fmt.Errorf("membership: config %d: %w", i, err)
 		}
+	}
+	return nil
+}
+
+// validateFuture says what is wrong with what a node is marked to become.
+func (m *Membership) validateFuture(n Node) error {
+	stays := len(m.Configs) > 0 && slices.Contains(m.Configs[len(m.Configs)-1].Voters, n.ID)
+	switch {
+	case n.Promote && stays:
+		return fmt.Errorf("membership: voter %d is to be promoted, want a learner", n.ID)
+	case n.Leaving && (stays || !m.Transient):
+		return fmt.Errorf("membership: node %d is leaving, want that in a transient membership only, of no voter of its last config", n.ID)
 	}
 	return nil
 }
@@ -145,6 +163,7 @@ const (
 	flagTransient = 1 << 0
 	flagWitness   = 1 << 0
 	flagPromote   = 1 << 1
+	flagLeaving   = 1 << 2
 )
 
 // bit returns mask for true, else 0.
@@ -168,7 +187,7 @@ func AppendMembership(dst []byte, m *Membership) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(m.Nodes)))
 	for _, n := range m.Nodes {
 		dst = binary.AppendUvarint(dst, uint64(n.ID))
-		dst = append(dst, n.Priority, bit(n.Witness, flagWitness)|bit(n.Promote, flagPromote))
+		dst = append(dst, n.Priority, bit(n.Witness, flagWitness)|bit(n.Promote, flagPromote)|bit(n.Leaving, flagLeaving))
 		dst = binary.AppendUvarint(dst, uint64(len(n.Address)))
 		dst = append(dst, n.Address...)
 	}
@@ -190,8 +209,8 @@ func ReadMembership(src []byte) (Membership, int, error) {
 	}
 	for range r.count(MembershipNodesMax) {
 		n := Node{ID: NodeID(r.uvarint()), Priority: r.byte()}
-		flags := r.flags(flagWitness | flagPromote)
-		n.Witness, n.Promote = flags&flagWitness != 0, flags&flagPromote != 0
+		flags := r.flags(flagWitness | flagPromote | flagLeaving)
+		n.Witness, n.Promote, n.Leaving = flags&flagWitness != 0, flags&flagPromote != 0, flags&flagLeaving != 0
 		n.Address = string(r.bytes(r.count(AddressBytesMax)))
 		m.Nodes = append(m.Nodes, n)
 	}
