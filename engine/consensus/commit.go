@@ -16,16 +16,3 @@ func (c *Core) advanceCommit() {
 		c.verified = index
 	}
 }
-
-// quorumAnswered returns when this leader last sent something that a write quorum has answered, itself included; at the
-// earliest when it became leader.
-func (c *Core) quorumAnswered() Instant {
-	l := &c.lead
-	for i := range l.peers {
-		l.answered[i] = l.peers[i].answered
-	}
-	if c.members.self >= 0 {
-		l.answered[c.members.self] = c.now
-	}
-	return max(l.since, reached(&c.members, l.answered, l.answeredScratch))
-}

@@ -2,7 +2,6 @@ package consensus
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"time"
 
@@ -31,11 +30,16 @@ type Core struct {
 	cfg Config
 	rng *rand.Rand
 	now Instant
+	due Instant // the deadline that the last step returned
 	out *Output // of the running step
 	// fatal, once set, is the answer to every step.
 	fatal error
-	// malformed counts messages dropped because no correct peer sends them.
-	malformed uint64
+	// malformed counts messages dropped because no correct peer sends them, disagreed those of peers with another vote
+	// mode, of which disagreedWith was the last.
+	malformed     uint64
+	disagreed     uint64
+	disagreedWith codec.NodeID
+	switches      Switches
 
 	// vote is the greatest vote given or followed. Invariant: it never goes back in the order of the vote mode.
 	vote codec.Vote
@@ -43,13 +47,17 @@ type Core struct {
 	voteSeq uint64
 	// spent says that an own vote no longer makes this node a candidate or leader.
 	spent bool
+	// resume says that the first step may take up the leadership of the spent vote again; see restore.go.
+	resume bool
 	// role follows from vote, spent and members; see [Role].
 	role Role
 
 	// seq is the last write's sequence number, flushedSeq that of the last durable one. Invariant: flushedSeq <= seq.
 	seq        uint64
 	flushedSeq uint64
-	deferred   []deferredSend
+	// waitingSince is when the log last made progress with what waits to be durable, or when that began to wait.
+	waitingSince Instant
+	deferred     []deferredSend
 
 	log     raftLog
 	members electorate
@@ -69,7 +77,8 @@ type Core struct {
 //
 // A stored vote for another established leader counts as if that leader had just been heard, so that a restart can't
 // break a promise given by silence. An own stored vote is spent: entries sent under it may have been committed by others
-// and lost here, and a second entry with the same log id would pass for them.
+// and lost here, and a second entry with the same log id would pass for them. Only a clean close proves that nothing sent
+// was lost; then [Config.RestoreLeader] lets the first step resume.
 func New(cfg Config, st codec.LogState, now Instant) (*Core, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -79,6 +88,8 @@ func New(cfg Config, st codec.LogState, now Instant) (*Core, error) {
 		rng:  rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Node))),
 		now:  now,
 		vote: st.Vote,
+
+		switches: cfg.Switches,
 	}
 	c.log.group = cfg.Group
 	c.members = newElectorate(cfg.Node, nil, codec.LogID{})
@@ -89,6 +100,10 @@ func New(cfg Config, st codec.LogState, now Instant) (*Core, error) {
 	c.commit = min(st.Commit, c.log.last.Index)
 	c.verified = c.commit
 	c.refreshMembers()
+	if c.fatal != nil {
+		return nil, c.fatal
+	}
+	c.resume = cfg.RestoreLeader && st.CleanClose && st.Vote.Committed && c.spent && c.electable()
 	c.election.reset(c)
 	if st.Vote.Committed && !c.spent {
 		c.election.leaseEnd = now.Add(cfg.ElectionTimeoutMin)
@@ -109,6 +124,8 @@ func (cfg *Config) validate() error {
 	case cfg.HeartbeatInterval <= 0 || 2*cfg.HeartbeatInterval > cfg.ElectionTimeoutMin:
 		return fmt.Errorf("%w: heartbeat interval %v, want above 0 and at most half of the election timeout %v",
 			ErrConfig, cfg.HeartbeatInterval, cfg.ElectionTimeoutMin)
+	case cfg.DiskStallTimeout < 0:
+		return fmt.Errorf("%w: disk stall timeout %v, want 0 for none, or more", ErrConfig, cfg.DiskStallTimeout)
 	case cfg.WindowBytesMax <= 0 || cfg.WindowFramesMax <= 0:
 		return fmt.Errorf("%w: window of %d bytes and %d frames, want both above 0",
 			ErrConfig, cfg.WindowBytesMax, cfg.WindowFramesMax)
@@ -166,6 +183,9 @@ func (c *Core) Step(now Instant, in *Input, out *Output) {
 		if in.Kind >= inputKindEnd {
 			panic(fmt.Sprintf("BUG: input of unknown kind %d", in.Kind))
 		}
+		if c.resume && in.Kind == InputTick {
+			c.resumeLeadership()
+		}
 		if handle := inputTable[c.role][in.Kind]; handle != nil {
 			handle(c, in)
 		}
@@ -176,7 +196,7 @@ func (c *Core) Step(now Instant, in *Input, out *Output) {
 	if c.fatal != nil {
 		out.reset()
 		out.Fatal = c.fatal
-		out.Refused = in.Kind == InputPropose || in.Kind == InputInitialize
+		out.Refused, out.Reason = in.Kind.asks(), c.fatal
 		out.Deadline = Never
 	} else {
 		out.Deadline = c.deadline()
@@ -186,13 +206,13 @@ func (c *Core) Step(now Instant, in *Input, out *Output) {
 		out.Write.Commit = c.commit
 	}
 	out.Commit = c.commit
-	c.out = nil
+	c.due, c.out = out.Deadline, nil
 }
 
 // fail stops the core; see [Output.Fatal].
 func (c *Core) fail(err error) { c.fatal = err }
 
-// refreshMembers makes the log's membership the effective one.
+// refreshMembers makes the log's membership the effective one. A leader goes on with the peers that remain.
 func (c *Core) refreshMembers() {
 	m, at := c.log.membership()
 	if m == c.members.membership {
@@ -200,7 +220,13 @@ func (c *Core) refreshMembers() {
 	}
 	c.members = newElectorate(c.cfg.Node, m, at)
 	c.election.granted = make([]bool, len(c.members.voter))
+	c.election.asked = make([]bool, len(c.members.voter))
+	c.election.asking = codec.Vote{}
 	c.updateRole()
+	if c.role == Leader {
+		c.layPeers()
+	}
+	c.checkWitnessLog()
 }
 
 // updateRole derives the role from what it depends on. A node that ceases to lead or to campaign waits a fresh timeout.
@@ -244,11 +270,9 @@ func (c *Core) setVote(v codec.Vote) {
 	}
 	w := c.write()
 	w.HasVote, w.Vote = true, v
-	c.vote, c.voteSeq, c.spent = v, w.Seq, false
+	c.vote, c.voteSeq, c.spent, c.resume = v, w.Seq, false, false
 	c.verified = c.commit
-	if !v.Committed {
-		c.election.leaseEnd = math.MinInt64
-	}
+	c.election.newVote(v)
 	c.updateRole()
 }
 
@@ -256,6 +280,9 @@ func (c *Core) setVote(v codec.Vote) {
 func (c *Core) write() *Write {
 	w := &c.out.Write
 	if w.Seq == 0 {
+		if c.seq == c.flushedSeq {
+			c.waitingSince = c.now
+		}
 		c.seq++
 		w.Seq = c.seq
 	}
@@ -277,15 +304,23 @@ func (c *Core) appendFrame(f codec.FrameMeta, membership *codec.Membership) {
 
 // sendNow sends what promises nothing about this node's disk.
 func (c *Core) sendNow(to codec.NodeID, lane codec.Lane, m codec.Message, f codec.FrameMeta) {
-	m.Group = c.cfg.Group
+	c.seal(&m)
 	c.out.Now = append(c.out.Now, Send{To: to, Lane: lane, Message: m, Frame: f})
+}
+
+// seal fills in what every message carries.
+func (c *Core) seal(m *codec.Message) {
+	m.Group = c.cfg.Group
+	if c.members.membership != nil {
+		m.Mode = c.members.membership.Mode
+	}
 }
 
 // sendDurable sends what is true only once write seq is durable: now if it is, behind this step's write if there is
 // one, else when the completion of seq comes in. A later message to the same peer of the same kind replaces one that
 // still waits.
 func (c *Core) sendDurable(to codec.NodeID, lane codec.Lane, m codec.Message, seq uint64) {
-	m.Group = c.cfg.Group
+	c.seal(&m)
 	s := Send{To: to, Lane: lane, Message: m}
 	switch {
 	case seq <= c.flushedSeq:
@@ -314,7 +349,7 @@ func (c *Core) flushed(in *Input) {
 	if in.Seq <= c.flushedSeq {
 		return
 	}
-	c.flushedSeq = in.Seq
+	c.flushedSeq, c.waitingSince = in.Seq, c.now
 	c.log.flush(in.Seq)
 	if len(c.deferred) == 0 {
 		return
@@ -330,45 +365,17 @@ func (c *Core) flushed(in *Input) {
 	c.deferred = rest
 }
 
-// refuse answers a proposal or an initialization that is not taken.
-func (c *Core) refuse(*Input) { c.out.Refused = true }
-
-// initialize makes the given membership the first entry of an empty log (openraft's rule: only where no log and no
-// vote exist, so it can't overwrite anything). Several nodes may be given the same membership.
-func (c *Core) initialize(in *Input) {
-	m := in.Membership
-	if m == nil || !c.vote.IsZero() || !c.log.last.IsZero() || m.Validate() != nil {
-		c.refuse(in)
-		return
-	}
-	if _, member := m.Node(c.cfg.Node); !member {
-		c.refuse(in)
-		return
-	}
-	own := m.Clone()
-	size := in.Frame.Size
-	if size <= 0 {
-		size = codec.FrameHeaderSize + len(codec.AppendEntry(nil, codec.AppendMembership(nil, &own)))
-	}
-	c.appendFrame(codec.FrameMeta{
-		Group: c.cfg.Group,
-		First: 1,
-		Count: 1,
-		Kind:  codec.EntryMembership,
-		Size:  size,
-	}, &own)
-	c.election.soon(c)
-}
-
 // deadline returns when the next timer is due.
 func (c *Core) deadline() Instant {
-	switch c.role {
-	case Leader:
+	switch {
+	case c.resume:
+		return c.now + 1
+	case c.role == Leader:
 		return c.leaderDeadline()
-	case Candidate, Follower:
-		return c.election.deadline
+	case c.switches.NoElections || !c.electable():
+		return Never
 	}
-	return Never
+	return c.election.deadline
 }
 
 func noTimer(*Core) {}

@@ -11,30 +11,67 @@ type handler func(*Core, *Input)
 // inputTable says who takes which input. An empty cell means: nothing to do but look at the timers.
 var inputTable = [roleEnd][inputKindEnd]handler{
 	Learner: {
-		InputPropose:    (*Core).refuse,
-		InputMessage:    (*Core).message,
-		InputFlushed:    (*Core).flushed,
-		InputInitialize: (*Core).initialize,
+		InputPropose:        (*Core).refuseProposal,
+		InputMessage:        (*Core).message,
+		InputFlushed:        (*Core).flushed,
+		InputInitialize:     (*Core).initialize,
+		InputChange:         (*Core).refuseNotLeader,
+		InputElect:          (*Core).electNow,
+		InputHeartbeat:      (*Core).refuseNotLeader,
+		InputTransfer:       (*Core).refuseNotLeader,
+		InputForgetLeader:   (*Core).forgetLeader,
+		InputSwitch:         (*Core).switchOver,
+		InputAllowReversion: (*Core).refuseNotLeader,
 	},
 	Follower: {
-		InputPropose:    (*Core).refuse,
-		InputMessage:    (*Core).message,
-		InputFlushed:    (*Core).flushed,
-		InputInitialize: (*Core).refuse,
+		InputPropose:        (*Core).refuseProposal,
+		InputMessage:        (*Core).message,
+		InputFlushed:        (*Core).flushed,
+		InputInitialize:     (*Core).refuseInitialized,
+		InputChange:         (*Core).refuseNotLeader,
+		InputElect:          (*Core).electNow,
+		InputHeartbeat:      (*Core).refuseNotLeader,
+		InputTransfer:       (*Core).refuseNotLeader,
+		InputForgetLeader:   (*Core).forgetLeader,
+		InputSwitch:         (*Core).switchOver,
+		InputAllowReversion: (*Core).refuseNotLeader,
 	},
 	Candidate: {
-		InputPropose:    (*Core).refuse,
-		InputMessage:    (*Core).message,
-		InputFlushed:    (*Core).flushedAsCandidate,
-		InputInitialize: (*Core).refuse,
+		InputPropose:        (*Core).refuseProposal,
+		InputMessage:        (*Core).message,
+		InputFlushed:        (*Core).flushedAsCandidate,
+		InputInitialize:     (*Core).refuseInitialized,
+		InputChange:         (*Core).refuseNotLeader,
+		InputElect:          (*Core).electNow,
+		InputHeartbeat:      (*Core).refuseNotLeader,
+		InputTransfer:       (*Core).refuseNotLeader,
+		InputForgetLeader:   (*Core).forgetLeader,
+		InputSwitch:         (*Core).switchOver,
+		InputAllowReversion: (*Core).refuseNotLeader,
 	},
 	Leader: {
-		InputPropose:    (*Core).propose,
-		InputMessage:    (*Core).message,
-		InputFlushed:    (*Core).flushedAsLeader,
-		InputPeerDown:   (*Core).peerDown,
-		InputInitialize: (*Core).refuse,
+		InputPropose:        (*Core).propose,
+		InputMessage:        (*Core).message,
+		InputFlushed:        (*Core).flushedAsLeader,
+		InputPeerDown:       (*Core).peerDown,
+		InputInitialize:     (*Core).refuseInitialized,
+		InputChange:         (*Core).change,
+		InputElect:          (*Core).electNow,
+		InputHeartbeat:      (*Core).heartbeatNow,
+		InputTransfer:       (*Core).transfer,
+		InputForgetLeader:   (*Core).forgetLeader,
+		InputSwitch:         (*Core).switchOver,
+		InputAllowReversion: (*Core).allowReversion,
 	},
+}
+
+// asks reports whether an input is something that the caller asks for and may be refused.
+func (k InputKind) asks() bool {
+	switch k {
+	case InputTick, InputMessage, InputFlushed, InputPeerDown, InputSwitch:
+		return false
+	}
+	return true
 }
 
 // messageTable says who takes which message. An empty cell drops it: an answer that comes after the role that asked is
@@ -44,17 +81,21 @@ var messageTable = [roleEnd][codec.MessageKindEnd]handler{
 		codec.MessageVote:      (*Core).voteRequest,
 		codec.MessageAppend:    (*Core).appendRequest,
 		codec.MessageHeartbeat: (*Core).heartbeatRequest,
+		codec.MessageTransfer:  (*Core).transferRequest,
 	},
 	Follower: {
 		codec.MessageVote:      (*Core).voteRequest,
+		codec.MessageVoteReply: (*Core).preVoteReply,
 		codec.MessageAppend:    (*Core).appendRequest,
 		codec.MessageHeartbeat: (*Core).heartbeatRequest,
+		codec.MessageTransfer:  (*Core).transferRequest,
 	},
 	Candidate: {
 		codec.MessageVote:      (*Core).voteRequest,
 		codec.MessageVoteReply: (*Core).voteReply,
 		codec.MessageAppend:    (*Core).appendRequest,
 		codec.MessageHeartbeat: (*Core).heartbeatRequest,
+		codec.MessageTransfer:  (*Core).transferRequest,
 	},
 	Leader: {
 		codec.MessageVote:           (*Core).voteRequest,
@@ -62,6 +103,8 @@ var messageTable = [roleEnd][codec.MessageKindEnd]handler{
 		codec.MessageAppendReply:    (*Core).appendReply,
 		codec.MessageHeartbeat:      (*Core).heartbeatRequest,
 		codec.MessageHeartbeatReply: (*Core).heartbeatReply,
+		codec.MessageTransfer:       (*Core).transferRequest,
+		codec.MessageTransferReply:  (*Core).transferReply,
 	},
 }
 
@@ -74,13 +117,19 @@ var timerTable = [roleEnd]func(*Core){
 }
 
 // message hands a message to the cell of its role and kind. One that no correct peer sends is dropped and counted: a
-// peer's bytes never stop a node by themselves.
+// peer's bytes never stop a node by themselves. So is one of a peer with another vote mode: the two were initialized with
+// different memberships, and what one promises means something else to the other.
 func (c *Core) message(in *Input) {
 	if in.Message.Group != c.cfg.Group {
 		panic(fmt.Sprintf("BUG: message of group %d given to group %d", in.Message.Group, c.cfg.Group))
 	}
 	if !c.wellFormed(in) {
 		c.malformed++
+		return
+	}
+	if m := c.members.membership; m != nil && in.Message.Mode != 0 && in.Message.Mode != m.Mode {
+		c.disagreed++
+		c.disagreedWith = in.Peer
 		return
 	}
 	if handle := messageTable[c.role][in.Message.Kind]; handle != nil {
@@ -106,8 +155,10 @@ func (c *Core) wellFormed(in *Input) bool {
 	switch m.Kind {
 	case codec.MessageVote:
 		return fromLeader(in) && !m.Vote.Committed
-	case codec.MessageHeartbeat:
+	case codec.MessageHeartbeat, codec.MessageTransfer:
 		return fromLeader(in) && m.Vote.Committed
+	case codec.MessageTransferReply:
+		return m.Status == codec.StatusRefused
 	case codec.MessageAppend:
 		return fromLeader(in) && m.Vote.Committed && (in.Frame.IsZero() || c.wellFormedFrame(in))
 	case codec.MessageVoteReply:
@@ -131,6 +182,9 @@ func (c *Core) wellFormedFrame(in *Input) bool {
 		f.Leader.Compare(m.Log.Leader) < 0 || f.Leader.Compare(m.Vote.Leader) > 0 {
 		return false
 	}
+	if f.HeaderOnly && c.ordinary() {
+		return false
+	}
 	if f.Kind != codec.EntryMembership {
 		return in.Membership == nil
 	}
@@ -143,7 +197,7 @@ func plausible(f *codec.FrameMeta) bool {
 	switch {
 	case f.Kind != codec.EntryNormal && f.Kind != codec.EntryBlank && f.Kind != codec.EntryMembership:
 		return false
-	case f.Kind != codec.EntryNormal && f.Count != 1:
+	case f.Kind != codec.EntryNormal && (f.Count != 1 || f.HeaderOnly):
 		return false
 	case f.Leader.Term == 0 && (f.First != 1 || f.Kind != codec.EntryMembership || f.Leader.Node != 0):
 		return false

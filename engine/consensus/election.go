@@ -3,6 +3,7 @@ package consensus
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/codec"
@@ -20,19 +21,51 @@ type election struct {
 	leaseEnd Instant
 	// granted says, by position in the membership, who granted the present campaign.
 	granted []bool
+	// asking is the vote that the present pre-vote asks about, zero when there is none, and asked who would grant it.
+	asking codec.Vote
+	asked  []bool
+	// termSeen is the greatest term that a refused pre-vote has shown. It is not promised to anybody.
+	termSeen codec.Term
 	// behind says that a voter with a longer log refused the present campaign.
 	behind bool
+	// heard says that the leader of the present vote was heard in this life; its newest heartbeat had heardLife for a
+	// stream and heardStamp for a stamp.
+	heard      bool
+	heardLife  uint64
+	heardStamp int64
+	// forgot says that the leader was forgotten and not heard since.
+	forgot bool
 	// campaigns counts those started.
 	campaigns uint64
 }
 
-// reset draws a timeout and starts it.
+// priorityRanksMax bounds how many greater priorities lengthen a timeout.
+const priorityRanksMax = 3
+
+// reset draws a timeout and starts it. Where voters of greater priorities are, theirs end first: each such priority
+// shifts the range by its length.
 func (e *election) reset(c *Core) {
 	if e.leaseEnd <= c.now {
 		e.leaseEnd = math.MinInt64
 	}
-	e.timeout = c.cfg.ElectionTimeoutMin + c.randomDuration(c.cfg.ElectionTimeoutMax-c.cfg.ElectionTimeoutMin)
+	spread := c.cfg.ElectionTimeoutMax - c.cfg.ElectionTimeoutMin
+	e.timeout = c.cfg.ElectionTimeoutMin + c.randomDuration(spread) + time.Duration(c.priorityRank())*spread
 	e.deadline = c.now.Add(e.timeout)
+}
+
+// priorityRank returns how many distinct priorities above this node's the ordinary voters have, at most
+// [priorityRanksMax].
+func (c *Core) priorityRank() int {
+	if c.members.self < 0 {
+		return 0
+	}
+	var greater []uint8
+	for i, p := range c.members.priority {
+		if c.members.voter[i] && !c.members.witness[i] && p > c.members.priority[c.members.self] && !slices.Contains(greater, p) {
+			greater = append(greater, p)
+		}
+	}
+	return min(len(greater), priorityRanksMax)
 }
 
 // soon starts a short timeout: a new cluster has no leader to wait for.
@@ -40,30 +73,88 @@ func (e *election) soon(c *Core) {
 	e.deadline = c.now.Add(c.randomDuration(c.cfg.ElectionTimeoutMin))
 }
 
-// heard notes a message of the leader of vote.
-func (e *election) heard(c *Core) {
+// follows notes a message of the leader of the present vote.
+func (e *election) follows(c *Core) {
 	e.leaseEnd = c.now.Add(c.cfg.ElectionTimeoutMin)
 	e.deadline = c.now.Add(e.timeout)
+	e.asking, e.heard, e.forgot = codec.Vote{}, true, false
 }
 
-// electionTimer campaigns when the deadline has passed. A candidate whose own vote is still not durable waits on: its
-// requests have not left, and another term would not make the disk faster.
+// newVote notes that the node moved to a vote.
+func (e *election) newVote(v codec.Vote) {
+	if !v.Committed {
+		e.leaseEnd = math.MinInt64
+	}
+	e.asking, e.heard, e.heardLife, e.heardStamp, e.forgot = codec.Vote{}, false, 0, 0, false
+}
+
+// electable reports whether this node can be elected.
+func (c *Core) electable() bool {
+	i := c.members.self
+	return i >= 0 && c.members.voter[i] && !c.members.witness[i]
+}
+
+// mayCampaign says why this node can't be elected, nil if it can.
+func (c *Core) mayCampaign() error {
+	switch {
+	case c.members.self < 0 || !c.members.voter[c.members.self]:
+		return fmt.Errorf("%w: node %d is no voter", ErrMayNotCampaign, c.cfg.Node)
+	case c.members.witness[c.members.self]:
+		return fmt.Errorf("%w: node %d is a witness", ErrMayNotCampaign, c.cfg.Node)
+	}
+	return nil
+}
+
+// electionTimer campaigns when the deadline has passed. A node whose disk makes no progress waits on: what a leader
+// promises it could not write, and a candidate's requests have not even left.
 func (c *Core) electionTimer() {
 	switch {
-	case c.now < c.election.deadline:
-	case c.role == Candidate && c.voteSeq > c.flushedSeq:
+	case c.now < c.election.deadline || c.switches.NoElections || !c.electable():
+	case c.role == Candidate && c.voteSeq > c.flushedSeq, c.diskWaits() >= c.cfg.ElectionTimeoutMin:
 		c.election.reset(c)
 	default:
-		c.campaign()
+		c.stand()
 	}
 }
 
-// campaign asks for votes in a term above every one seen. The requests leave only after the vote is durable: they name
-// a leadership that must never be claimed a second time, and a log end that must not be lost before a grant comes back.
-func (c *Core) campaign() {
-	term := c.vote.Leader.Term + 1
+// electNow campaigns because the caller says so.
+func (c *Core) electNow(*Input) {
+	if c.role == Leader {
+		c.refuse(fmt.Errorf("%w: node %d leads already", ErrMayNotCampaign, c.cfg.Node))
+		return
+	}
+	if err := c.mayCampaign(); err != nil {
+		c.refuse(err)
+		return
+	}
+	c.stand()
+}
+
+// stand campaigns, asking first whether that would succeed unless that is switched off.
+func (c *Core) stand() {
+	if c.switches.NoPreVote {
+		c.campaign(false)
+	} else {
+		c.preVote()
+	}
+}
+
+// nextTerm returns the term to campaign in: above every one seen. Where there is none left the core has failed.
+func (c *Core) nextTerm() (codec.Term, bool) {
+	term := max(c.vote.Leader.Term, c.election.termSeen) + 1
 	if term > termMax {
-		c.fail(fmt.Errorf("%w: vote %v, greatest term is %d", ErrTermsExhausted, c.vote, termMax))
+		c.fail(fmt.Errorf("%w: vote %v, term %d seen, greatest term is %d", ErrTermsExhausted, c.vote, c.election.termSeen, termMax))
+		return 0, false
+	}
+	return term, true
+}
+
+// campaign asks for votes (Raft 5.2). The requests leave only after the vote is durable: they name a leadership that must
+// never be claimed a second time, and a log end that must not be lost before a grant comes back. transfer says that the
+// leader has given up its lease for this campaign.
+func (c *Core) campaign(transfer bool) {
+	term, ok := c.nextTerm()
+	if !ok {
 		return
 	}
 	c.setVote(codec.Vote{Leader: codec.LeaderID{Term: term, Node: c.cfg.Node}})
@@ -71,62 +162,65 @@ func (c *Core) campaign() {
 	c.election.behind = false
 	clear(c.election.granted)
 	c.election.reset(c)
+	c.askVoters(codec.Message{Vote: c.vote, Transfer: transfer}, c.voteSeq)
+}
+
+// askVoters sends every other voter a request for its vote, once write seq is durable.
+func (c *Core) askVoters(m codec.Message, seq uint64) {
+	m.Kind, m.Log, m.Stamp = codec.MessageVote, c.log.last, int64(c.now)
 	for i, node := range c.members.membership.Nodes {
 		if i != c.members.self && c.members.voter[i] {
-			c.sendDurable(node.ID, codec.LaneControl, codec.Message{
-				Kind:  codec.MessageVote,
-				Vote:  c.vote,
-				Log:   c.log.last,
-				Stamp: int64(c.now),
-			}, c.voteSeq)
+			c.sendDurable(node.ID, codec.LaneControl, m, seq)
 		}
 	}
 }
 
-// voteRequest grants or refuses a vote. A grant is a promise and leaves when the vote is durable.
+// voteRequest grants or refuses a vote. A grant is a promise and leaves when the vote is durable; the answer to a pre-vote
+// is none, and changes nothing here.
 func (c *Core) voteRequest(in *Input) {
 	m := &in.Message
-	reply := codec.Message{Kind: codec.MessageVoteReply, Status: codec.StatusOK, Log: c.log.last, Stamp: m.Stamp}
-	if !c.grants(in.Peer, m) {
+	reply := codec.Message{
+		Kind: codec.MessageVoteReply, Status: codec.StatusOK, Vote: m.Vote, Log: c.log.last, Stamp: m.Stamp, PreVote: m.PreVote,
+	}
+	switch {
+	case !c.grants(in.Peer, m):
 		reply.Status, reply.Vote = codec.StatusRefused, c.vote
 		c.sendNow(in.Peer, codec.LaneControl, reply, codec.FrameMeta{})
 		return
-	}
-	if c.vote != m.Vote {
+	case m.PreVote:
+		c.sendNow(in.Peer, codec.LaneControl, reply, codec.FrameMeta{})
+		return
+	case c.vote != m.Vote:
 		c.setVote(m.Vote)
 		c.election.reset(c)
 	}
-	reply.Vote = m.Vote
 	c.sendDurable(in.Peer, codec.LaneControl, reply, c.voteSeq)
 }
 
-// grants reports whether a candidate gets this node's vote. A node that knows of no membership asks for none; any other
-// one does not even learn the term of a node that may not campaign. A refusal for another reason teaches nothing here
-// either: the term comes back with our own next campaign's answers, and a candidate with a short log can't push it up.
+// grants reports whether a candidate gets this node's vote. One that is no voter by the membership here may have become
+// one by an entry that is missing here, and then its log is newer; else it may not campaign, and not even its term is
+// learned. A refusal for another reason teaches nothing here either: the term comes back with our own next campaign's
+// answers, and a candidate with a short log can't push it up.
 func (c *Core) grants(candidate codec.NodeID, m *codec.Message) bool {
+	newer := m.Log.Compare(c.log.last)
 	switch {
-	case c.members.membership != nil && !c.members.isVoter(candidate):
+	case c.members.membership != nil && !c.members.isVoter(candidate) && newer <= 0:
 		return false
-	case c.leaseRuns():
+	case !m.Transfer && c.leaseRuns(candidate):
 		return false
 	case !c.covers(m.Vote):
 		return false
 	}
-	return m.Log.Compare(c.log.last) >= 0 // Raft 5.4.1
-}
-
-// leaseRuns reports whether an established leader is not to be disturbed: one that was heard less than a minimum
-// election timeout ago, or this node itself while a quorum answers it.
-func (c *Core) leaseRuns() bool {
-	if c.role == Leader {
-		return c.now < c.quorumAnswered().Add(c.cfg.ElectionTimeoutMin)
-	}
-	return c.now < c.election.leaseEnd
+	return newer >= 0 // Raft 5.4.1
 }
 
 // voteReply counts a grant of exactly this campaign, or learns from a refusal.
 func (c *Core) voteReply(in *Input) {
 	m, e := &in.Message, &c.election
+	if m.PreVote {
+		c.preVoteReply(in)
+		return
+	}
 	position := c.members.position(in.Peer)
 	if position < 0 || !c.members.voter[position] {
 		return
@@ -139,8 +233,14 @@ func (c *Core) voteReply(in *Input) {
 		}
 	case uncommitted(m.Vote) != c.vote && c.covers(uncommitted(m.Vote)):
 		c.resign(m.Vote)
-	case m.Log.Compare(c.log.last) > 0 && !e.behind:
-		// A node with more log is there and will not vote for this one: let it go first.
+	default:
+		e.noteLonger(c, m.Log)
+	}
+}
+
+// noteLonger notes a refusal: where a voter with more log is, it won't vote for this node; let it go first.
+func (e *election) noteLonger(c *Core, last codec.LogID) {
+	if last.Compare(c.log.last) > 0 && !e.behind {
 		e.behind = true
 		e.deadline = e.deadline.Add(c.cfg.ElectionTimeoutMax)
 	}
@@ -156,6 +256,11 @@ func (c *Core) resign(seen codec.Vote) {
 	if v := uncommitted(seen); c.covers(v) && v != c.vote {
 		c.setVote(v)
 	}
+	c.stepDown()
+}
+
+// stepDown ends this node's campaign or leadership; its vote no longer makes it a leader.
+func (c *Core) stepDown() {
 	c.spent = c.vote.Leader.Node == c.cfg.Node
 	c.updateRole()
 }
@@ -168,6 +273,9 @@ func (c *Core) flushedAsCandidate(in *Input) {
 
 // tally makes this node leader when its campaign has a quorum.
 func (c *Core) tally() {
+	if c.members.self < 0 {
+		return
+	}
 	c.election.granted[c.members.self] = c.voteSeq <= c.flushedSeq
 	if c.members.elected(c.election.granted) {
 		c.becomeLeader()

@@ -8,6 +8,8 @@ type frameRef struct {
 	first codec.Index
 	size  uint32
 	kind  codec.EntryKind
+
+	headerOnly bool
 }
 
 // frameChunk is the number of refs in one block of a frameList.

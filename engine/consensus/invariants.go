@@ -67,6 +67,8 @@ func (c *Core) checkPeer(p *progress) {
 	case p.inflight.n > 0 && (p.inflight.front().last <= p.match || p.inflight.back().last >= p.next):
 		c.broken("peer %d: frames up to %d and %d in flight, match %d, next %d",
 			p.node, p.inflight.front().last, p.inflight.back().last, p.match, p.next)
+	case p.window.bytes < windowMin(&c.cfg) || p.window.bytes > c.cfg.WindowBytesMax:
+		c.broken("peer %d: window of %d bytes, want %d to %d", p.node, p.window.bytes, windowMin(&c.cfg), c.cfg.WindowBytesMax)
 	case p.inflight.n > 1 && (p.inflight.n > c.cfg.WindowFramesMax || p.inflightBytes > c.cfg.WindowBytesMax):
 		c.broken("peer %d: %d frames and %d bytes in flight", p.node, p.inflight.n, p.inflightBytes)
 	}

@@ -42,6 +42,8 @@ type raftLog struct {
 	// pending are the writes behind flushed. Invariant: ascending in both fields, above flushed, at most last.Index.
 	pending     ring[pendingWrite]
 	memberships []memberRecord
+	// headersTo is the index of the last entry whose frame came without its entries, 0 for none.
+	headersTo codec.Index
 }
 
 // idAt returns the log id at an index; false beyond the end. Index 0 has the zero log id.
@@ -92,6 +94,8 @@ func (l *raftLog) frameAt(index codec.Index) codec.FrameMeta {
 		Count:  uint32(end - ref.first + 1),
 		Kind:   ref.kind,
 		Size:   int(ref.size),
+
+		HeaderOnly: ref.headerOnly,
 	}
 }
 
@@ -146,7 +150,10 @@ func (l *raftLog) append(f *codec.FrameMeta, seq uint64, membership *codec.Membe
 
 // restore adds a frame that is durable already.
 func (l *raftLog) restore(f *codec.FrameMeta) {
-	l.frames.push(frameRef{first: f.First, size: uint32(f.Size), kind: f.Kind})
+	l.frames.push(frameRef{first: f.First, size: uint32(f.Size), kind: f.Kind, headerOnly: f.HeaderOnly})
+	if f.HeaderOnly {
+		l.headersTo = f.Last()
+	}
 	if n := len(l.runs); n == 0 || l.runs[n-1].leader != f.Leader {
 		l.runs = append(l.runs, leaderRun{leader: f.Leader, first: f.First})
 	}
@@ -170,6 +177,7 @@ func (l *raftLog) truncate(cut codec.Index) (membershipGone bool) {
 		l.last = codec.LogID{Leader: l.runs[len(l.runs)-1].leader, Index: cut}
 	}
 	l.flushed = min(l.flushed, cut)
+	l.headersTo = min(l.headersTo, cut)
 	l.truncatePending(cut)
 	for n := len(l.memberships); n > 0 && l.memberships[n-1].id.Index > cut; n-- {
 		l.memberships[n-1] = memberRecord{}

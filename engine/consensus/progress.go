@@ -22,9 +22,10 @@ type sentFrame struct {
 //
 // Owner: the [Core] it is part of.
 type progress struct {
-	node  codec.NodeID
-	voter bool
-	state progressState
+	node    codec.NodeID
+	voter   bool
+	witness bool
+	state   progressState
 	// match is the highest index known to be flushed there. Invariant: never goes back while this node leads.
 	match codec.Index
 	// next is the first index not sent. Invariant: match < next <= last index + 1.
@@ -35,16 +36,26 @@ type progress struct {
 	// Invariant: ascending, above match, below next; empty while probing.
 	inflight      ring[sentFrame]
 	inflightBytes int
+	window        window
 	// movedAt is when the oldest frame in flight was sent or the last ack came, whichever is later.
 	movedAt Instant
 	// probeOut says that a probe waits for its answer, sent at probeAt.
 	probeOut bool
 	probeAt  Instant
+	// probes counts those that were denied since the stream broke; end is the least index known not to match, 0 for none.
+	probes int
+	end    codec.Index
 	// answered is when the newest message that was answered had been sent.
 	answered Instant
 	// lost says that the peer denied holding the entry at match, which it had acknowledged. Its copies count for
 	// nothing until it proves that it has them.
 	lost bool
+	// mayRevert says that the next such denial is accepted: the peer is filled up again.
+	mayRevert bool
+	// told is the commit that the newest request named.
+	told codec.Index
+	// transferAt is when the peer was asked to campaign; 0 once it is known that it won't obey any more.
+	transferAt Instant
 }
 
 // holds returns up to which index the peer's copies count.
@@ -57,7 +68,11 @@ func (p *progress) holds() codec.Index {
 
 // roomFor reports whether the window takes a frame of that size. One frame is always let through.
 func (p *progress) roomFor(size int, cfg *Config) bool {
-	return p.inflight.n == 0 || p.inflight.n < cfg.WindowFramesMax && p.inflightBytes+size <= cfg.WindowBytesMax
+	if p.inflight.n == 0 || p.inflight.n < cfg.WindowFramesMax && p.inflightBytes+size <= p.window.bytes {
+		return true
+	}
+	p.window.limits = true
+	return false
 }
 
 // sent notes a frame in flight.
@@ -103,4 +118,5 @@ func (p *progress) streamOn() {
 	p.state = stateStream
 	p.next = p.match + 1
 	p.probeOut = false
+	p.probes, p.end = 0, 0
 }

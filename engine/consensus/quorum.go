@@ -33,7 +33,9 @@ type electorate struct {
 	at         codec.LogID       // log id of its entry
 	sets       []voterSet
 	voter      []bool // by position: a voter of any set
-	self       int    // this node's position, -1 when it is no member
+	witness    []bool
+	priority   []uint8
+	self       int // this node's position, -1 when it is no member
 }
 
 func newElectorate(self codec.NodeID, m *codec.Membership, at codec.LogID) electorate {
@@ -42,6 +44,11 @@ func newElectorate(self codec.NodeID, m *codec.Membership, at codec.LogID) elect
 		return e
 	}
 	e.voter = make([]bool, len(m.Nodes))
+	e.witness = make([]bool, len(m.Nodes))
+	e.priority = make([]uint8, len(m.Nodes))
+	for i, n := range m.Nodes {
+		e.witness[i], e.priority[i] = n.Witness, n.Priority
+	}
 	for _, config := range m.Configs {
 		set := voterSet{quorum: config.Quorum}
 		for _, id := range config.Voters {

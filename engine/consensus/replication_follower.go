@@ -14,7 +14,7 @@ func (c *Core) follow(m *codec.Message) bool {
 	if m.Vote != c.vote {
 		c.setVote(m.Vote)
 	}
-	c.election.heard(c)
+	c.election.follows(c)
 	return true
 }
 
@@ -113,26 +113,4 @@ func (c *Core) takeFrame(in *Input) bool {
 func (c *Core) verify(index, leaderCommit codec.Index) {
 	c.verified = max(c.verified, index)
 	c.commit = max(c.commit, min(leaderCommit, c.verified))
-}
-
-// heartbeatRequest takes a heartbeat. The log id in it is the last one the leader knows to match; a log that does not
-// hold it has lost it, and the answer says so.
-func (c *Core) heartbeatRequest(in *Input) {
-	m := &in.Message
-	if !c.follow(m) {
-		c.refuseLeader(in, codec.LaneControl)
-		return
-	}
-	if c.contradicted(in, m.Log) {
-		return
-	}
-	reply := c.answer(m)
-	reply.Log = c.log.last
-	if c.log.holds(m.Log) {
-		reply.Status = codec.StatusOK
-		c.verify(m.Log.Index, m.Commit)
-	} else {
-		reply.Status = codec.StatusConflict
-	}
-	c.sendDurable(in.Peer, codec.LaneControl, reply, c.voteSeq)
 }

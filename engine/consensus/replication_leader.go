@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -13,34 +14,45 @@ type leadership struct {
 	// since is when this node became leader, first the index of its blank entry: the first one it may commit by count.
 	since Instant
 	first codec.Index
+	// changed is when the effective membership last changed during this leadership.
+	changed Instant
 	// peers are in the order of the membership's nodes, this node among them. Empty while another role lasts.
 	peers []progress
 	// streams is the last stream number given out. It is never reused in this life of the node.
 	streams uint64
+	// base is the stream number that heartbeats carry: the last one before this leadership began. Answers with a lower
+	// one belong to an earlier life under the same vote.
+	base uint64
 	// heartbeatAt is when the next heartbeats are due.
 	heartbeatAt Instant
+	// quorumDue is when it is to be looked at next whether a quorum answers, not before graceEnd.
+	quorumDue, graceEnd Instant
+	transfer            handover
+	// preferAt is when the leadership may be handed to a node of greater priority again.
+	preferAt Instant
+	// overtake is the greatest term that a member other than the voters has shown, and overtakeAt when the leader may
+	// rise above it.
+	overtake   codec.Term
+	overtakeAt Instant
+	// lent says that a peer that may still obey a request to campaign is a member no more: the lease is lost for good.
+	lent bool
 	// Scratch for counting, by position.
 	matches, matchesScratch   []codec.Index
 	answered, answeredScratch []Instant
 }
 
-func (l *leadership) end() { l.peers = nil }
+// end forgets the peers; the stream number goes on.
+func (l *leadership) end() { *l = leadership{streams: l.streams} }
 
 // becomeLeader establishes this node's leadership: the vote a quorum granted is committed, a blank entry opens the term
 // (Raft 8), every peer is probed from there.
 func (c *Core) becomeLeader() {
-	c.setVote(codec.Vote{Leader: c.vote.Leader, Committed: true})
 	l := &c.lead
-	l.since, l.first = c.now, c.log.last.Index+1
-	nodes := c.members.membership.Nodes
-	l.peers = make([]progress, len(nodes))
-	l.matches, l.matchesScratch = make([]codec.Index, len(nodes)), make([]codec.Index, len(nodes))
-	l.answered, l.answeredScratch = make([]Instant, len(nodes)), make([]Instant, len(nodes))
-	for i := range l.peers {
-		p := &l.peers[i]
-		p.node, p.voter = nodes[i].ID, c.members.voter[i]
-		p.probeFrom(l.first, c.newStream())
-	}
+	*l = leadership{streams: l.streams, base: l.streams, since: c.now, first: c.log.last.Index + 1}
+	c.setVote(codec.Vote{Leader: c.vote.Leader, Committed: true})
+	l.quorumDue = c.now.Add(c.cfg.ElectionTimeoutMin)
+	l.overtakeAt = c.now.Add(c.cfg.ElectionTimeoutMax)
+	c.layPeers()
 	c.appendFrame(codec.FrameMeta{
 		Group:  c.cfg.Group,
 		Leader: c.vote.Leader,
@@ -49,12 +61,42 @@ func (c *Core) becomeLeader() {
 		Kind:   codec.EntryBlank,
 		Size:   codec.FrameHeaderSize + 1,
 	}, nil)
-	c.heartbeats()
+	c.heartbeats(true)
 	for i := range l.peers {
 		if i != c.members.self {
 			c.probe(&l.peers[i])
 		}
 	}
+}
+
+// layPeers lays out the leader's peers in the order of the effective membership. Those that were there before keep their
+// streams; new ones are probed.
+func (c *Core) layPeers() {
+	l, nodes := &c.lead, c.members.membership.Nodes
+	before := l.peers
+	l.peers = make([]progress, len(nodes))
+	for i := range nodes {
+		p := &l.peers[i]
+		k := slices.IndexFunc(before, func(o progress) bool { return o.node == nodes[i].ID })
+		if k >= 0 {
+			*p = before[k]
+			before[k].transferAt = 0
+		} else {
+			*p = progress{node: nodes[i].ID, window: newWindow(&c.cfg)}
+			p.probeFrom(c.log.last.Index+1, c.newStream())
+		}
+		p.voter, p.witness = c.members.voter[i], c.members.witness[i]
+		if k < 0 && before != nil && i != c.members.self {
+			c.probe(p)
+		}
+	}
+	for i := range before {
+		l.lent = l.lent || before[i].transferAt != 0
+	}
+	n := len(nodes)
+	l.matches, l.matchesScratch = make([]codec.Index, n), make([]codec.Index, n)
+	l.answered, l.answeredScratch = make([]Instant, n), make([]Instant, n)
+	l.changed = c.now
 }
 
 func (c *Core) newStream() uint64 {
@@ -83,7 +125,16 @@ func (c *Core) propose(in *Input) {
 	if !plausible(&f) {
 		panic(fmt.Sprintf("BUG: proposal of %d entries, %d bytes", f.Count, f.Size))
 	}
+	if c.blocked() {
+		c.refuse(ErrTransferInProgress)
+		return
+	}
 	c.appendFrame(f, nil)
+	c.streamAll()
+}
+
+// streamAll sends every streaming peer what its window takes.
+func (c *Core) streamAll() {
 	for i := range c.lead.peers {
 		if i != c.members.self {
 			c.stream(&c.lead.peers[i])
@@ -92,11 +143,12 @@ func (c *Core) propose(in *Input) {
 }
 
 // request returns a leader's message whose log id is that at index.
-func (c *Core) request(kind codec.MessageKind, index codec.Index, stream uint64) codec.Message {
+func (c *Core) request(kind codec.MessageKind, p *progress, index codec.Index, stream uint64) codec.Message {
 	id, ok := c.log.idAt(index)
 	if !ok {
 		panic(fmt.Sprintf("BUG: %v about index %d, last entry is %v", kind, index, c.log.last))
 	}
+	p.told = c.commit
 	return codec.Message{
 		Kind:   kind,
 		Vote:   c.vote,
@@ -112,10 +164,13 @@ func (c *Core) request(kind codec.MessageKind, index codec.Index, stream uint64)
 func (c *Core) stream(p *progress) {
 	for p.state == stateStream && p.next <= c.log.last.Index {
 		f := c.log.frameAt(p.next)
+		if p.witness && f.Kind == codec.EntryNormal {
+			f.HeaderOnly, f.Size = true, codec.FrameHeaderSize
+		}
 		if !p.roomFor(f.Size, &c.cfg) {
 			return
 		}
-		c.sendNow(p.node, codec.LaneAppend, c.request(codec.MessageAppend, f.First-1, p.stream), f)
+		c.sendNow(p.node, codec.LaneAppend, c.request(codec.MessageAppend, p, f.First-1, p.stream), f)
 		p.sent(&f, c.now)
 	}
 }
@@ -123,17 +178,7 @@ func (c *Core) stream(p *progress) {
 // probe asks a peer whether it holds the entry before next.
 func (c *Core) probe(p *progress) {
 	p.probeOut, p.probeAt = true, c.now
-	c.sendNow(p.node, codec.LaneAppend, c.request(codec.MessageAppend, p.next-1, p.stream), codec.FrameMeta{})
-}
-
-// heartbeats makes this leader heard, on the lane that never waits behind appends.
-func (c *Core) heartbeats() {
-	c.lead.heartbeatAt = c.now.Add(c.cfg.HeartbeatInterval)
-	for i := range c.lead.peers {
-		if p := &c.lead.peers[i]; i != c.members.self {
-			c.sendNow(p.node, codec.LaneControl, c.request(codec.MessageHeartbeat, p.match, 0), codec.FrameMeta{})
-		}
-	}
+	c.sendNow(p.node, codec.LaneAppend, c.request(codec.MessageAppend, p, p.next-1, p.stream), codec.FrameMeta{})
 }
 
 // breakStream goes back to probing, from the last entry known to match or the better guess next.
@@ -146,6 +191,7 @@ func (c *Core) breakStream(p *progress, next codec.Index) {
 // timer, so that a lane that refuses at once does not make this a busy loop.
 func (c *Core) peerDown(in *Input) {
 	if p := c.peer(in.Peer); p != nil && p.state == stateStream {
+		p.window.broken(&c.cfg, p.inflight.n > 0)
 		c.breakStream(p, p.match+1)
 	}
 }
@@ -159,35 +205,20 @@ func (c *Core) appendReply(in *Input) {
 		return
 	}
 	if m.Status == codec.StatusOK {
-		c.matched(p, m.Log)
+		c.matched(p, m)
 	} else {
 		c.conflicted(p, m.Log)
-	}
-}
-
-// heartbeatReply takes an answer to a heartbeat.
-func (c *Core) heartbeatReply(in *Input) {
-	m := &in.Message
-	p := c.peer(in.Peer)
-	if p == nil || !c.answers(p, m) {
-		return
-	}
-	if m.Status == codec.StatusConflict && p.state == stateStream {
-		c.breakStream(p, p.match+1) // the probe finds out whether the peer lost what it had acknowledged
 	}
 }
 
 // answers notes when an answer to this leadership had been asked for. It returns false for any other answer. One that
 // shows a greater vote ends the leadership, if it comes from a voter: others can't elect anybody.
 func (c *Core) answers(p *progress, m *codec.Message) bool {
+	if m.Stream < c.lead.base || m.Stream > c.lead.streams {
+		return false
+	}
 	if m.Status == codec.StatusRefused {
-		// A vote that does not cover ours but is greater is that of a node that does not know the mode yet. It will
-		// refuse this leadership for good; one of a greater term it will take. Only an answer to this leadership
-		// shows that it is still so.
-		if p.voter && m.Vote.Compare(c.vote) > 0 &&
-			(c.covers(uncommitted(m.Vote)) || Instant(m.Stamp) >= c.lead.since) {
-			c.resign(m.Vote)
-		}
+		c.refusedBy(p, m)
 		return false
 	}
 	if m.Vote != c.vote {
@@ -199,14 +230,53 @@ func (c *Core) answers(p *progress, m *codec.Message) bool {
 	return true
 }
 
-// matched takes a peer's word that its log equals ours, durably, up to id.
-func (c *Core) matched(p *progress, id codec.LogID) {
-	if !c.log.holds(id) {
+// refusedBy takes a member's word that it holds a greater vote. From a voter that ends the leadership. A vote that does
+// not cover ours but is greater is that of a node that does not know the mode yet: it will refuse this leadership for
+// good, one of a greater term it will take; only an answer to this leadership shows that it is still so. Others can't elect
+// anybody, so their votes end nothing; but they would never follow this leader, see [Core.rise].
+func (c *Core) refusedBy(p *progress, m *codec.Message) {
+	if m.Vote.Compare(c.vote) <= 0 || !c.covers(uncommitted(m.Vote)) && Instant(m.Stamp) < c.lead.since {
+		return
+	}
+	if p.voter {
+		c.resign(m.Vote)
+	} else {
+		c.lead.overtake = max(c.lead.overtake, m.Vote.Leader.Term)
+	}
+}
+
+// rise lets a leader that a quorum follows campaign anew above the vote of a learner that refuses it: one that campaigned
+// as a voter and was demoted before it heard of it. It passes its own lease. It is rare, and waits a few timeouts.
+func (c *Core) rise() bool {
+	l := &c.lead
+	if l.overtake < c.vote.Leader.Term || c.now < l.overtakeAt || c.blocked() || !c.electable() || c.diskWaits() > 0 {
+		return true
+	}
+	l.overtakeAt = c.now.Add(4 * c.cfg.ElectionTimeoutMax)
+	if c.now >= c.quorumAnswered().Add(2*c.cfg.HeartbeatInterval) {
+		return true
+	}
+	c.election.termSeen = max(c.election.termSeen, l.overtake)
+	c.campaign(true)
+	return false
+}
+
+// matched takes a peer's word that its log equals ours, durably, up to the entry in m.
+func (c *Core) matched(p *progress, m *codec.Message) {
+	if !c.log.holds(m.Log) {
 		c.malformed++
 		return
 	}
-	news := p.acknowledged(id.Index, c.now)
+	acked := p.inflightBytes
+	news := p.acknowledged(m.Log.Index, c.now)
+	if acked -= p.inflightBytes; acked > 0 {
+		p.window.acknowledged(&c.cfg, acked, Instant(m.Stamp), c.now)
+	}
 	if p.state == stateProbe {
+		if next, more := p.searchOn(); more {
+			c.breakStream(p, next)
+			return
+		}
 		p.streamOn()
 	}
 	c.stream(p)
@@ -215,37 +285,27 @@ func (c *Core) matched(p *progress, id codec.LogID) {
 	}
 }
 
-// conflicted takes a peer's word that it does not hold the entry before what was sent, and looks for the match further
-// down: where the peer's hint, and what this log says of the hint's leader, allow it at the highest (Raft 5.3). A probe
-// always goes below the one that failed; the match found before is never gone below.
-func (c *Core) conflicted(p *progress, hint codec.LogID) {
-	top := hint.Index
-	if p.state == stateProbe {
-		if p.next-1 <= p.match {
-			// The peer denies what it has acknowledged: its disk lost it. It is asked again, at the pace of the probe
-			// timer, and gets nothing more from this leader; nobody else waits for it.
-			p.lost = true
-			return
-		}
-		top = min(top, p.next-2)
-	}
-	c.breakStream(p, c.log.lastNotAbove(top, hint.Leader).Index+1)
-}
-
 // flushedAsLeader counts the leader's own copy like any other.
 func (c *Core) flushedAsLeader(in *Input) {
 	c.flushed(in)
 	c.advanceCommit()
 }
 
-// stallAfter is how long frames may be in flight without any ack before the stream is taken for broken.
+// stallAt returns when a stream with frames in flight and no ack is taken for broken.
 func (c *Core) stallAt(p *progress) Instant { return p.movedAt.Add(2 * c.cfg.ElectionTimeoutMax) }
 
-// leaderTimers sends what is due: heartbeats, probes again, and a probe where a stream has stalled.
+// leaderTimers does what is due: it ends a leadership without a quorum or a disk, and sends heartbeats, probes again, and
+// a probe where a stream has stalled.
 func (c *Core) leaderTimers() {
-	if c.now >= c.lead.heartbeatAt {
-		c.heartbeats()
+	if !c.checkQuorum() || !c.checkDisk() || !c.advanceMembership() || !c.rise() {
+		return
 	}
+	if c.now >= c.lead.heartbeatAt {
+		c.heartbeatTimer()
+		c.promote()
+		c.preferOther()
+	}
+	c.handOver()
 	for i := range c.lead.peers {
 		p := &c.lead.peers[i]
 		switch {
@@ -253,15 +313,17 @@ func (c *Core) leaderTimers() {
 		case p.state == stateProbe && p.probeOut && c.now >= p.probeAt.Add(c.cfg.HeartbeatInterval):
 			c.probe(p)
 		case p.inflight.n > 0 && c.now >= c.stallAt(p):
+			p.window.broken(&c.cfg, true)
 			c.breakStream(p, p.match+1)
 		}
 	}
 }
 
 func (c *Core) leaderDeadline() Instant {
-	next := c.lead.heartbeatAt
-	for i := range c.lead.peers {
-		p := &c.lead.peers[i]
+	l := &c.lead
+	next := min(l.heartbeatAt, l.quorumDue, c.diskDeadline(), c.handOverDeadline())
+	for i := range l.peers {
+		p := &l.peers[i]
 		switch {
 		case i == c.members.self:
 		case p.state == stateProbe && p.probeOut:

@@ -13,8 +13,16 @@ func (c *Core) Status() Status {
 		MemberAt:  c.members.at,
 		Elections: c.election.campaigns,
 		Malformed: c.malformed,
+		Switches:  c.switches,
+
+		Disagreed:     c.disagreed,
+		DisagreedWith: c.disagreedWith,
 	}
-	if c.vote.Committed && !c.spent {
+	s.Voter = c.members.self >= 0 && c.members.voter[c.members.self]
+	if c.role == Leader {
+		s.Blocked, s.Transferee = c.blocked(), c.lead.transfer.to
+	}
+	if c.vote.Committed && !c.spent && !c.election.forgot {
 		s.Leader = c.vote.Leader.Node
 	}
 	return s
@@ -35,8 +43,11 @@ func (c *Core) Peers(dst []PeerStatus) []PeerStatus {
 			Node:          p.node,
 			Match:         p.match,
 			Next:          p.next,
+			Voter:         p.voter,
 			Streaming:     p.state == stateStream,
+			CaughtUp:      c.caughtUp(p),
 			InflightBytes: p.inflightBytes,
+			WindowBytes:   p.window.bytes,
 			LastAnswer:    p.answered,
 			Lost:          p.lost,
 		})

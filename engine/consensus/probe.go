@@ -1,0 +1,62 @@
+package consensus
+
+import "github.com/millrace/millrace/codec"
+
+// probesByHint is how many probes follow the hints of the two logs alone. Each skips a whole leadership of one of them
+// (Raft 5.3); logs of many short leaderships that alternate would take one probe for each, so from then on every probe
+// also halves what is left to search.
+const probesByHint = 3
+
+// searchGap is how many entries between the match and what is known not to match are sent again rather than searched.
+const searchGap = 1024
+
+// conflicted takes a peer's word that it does not hold the entry before what was sent, and looks for the match further
+// down: where the peer's hint, and what this log says of the hint's leader, allow it at the highest. A probe always goes
+// below the one that failed; the match found before is never gone below, unless the peer may have lost it.
+func (c *Core) conflicted(p *progress, hint codec.LogID) {
+	top := hint.Index
+	if p.state == stateProbe {
+		if p.next-1 <= p.match && !c.reverts(p) {
+			return
+		}
+		p.end = p.next - 1
+		p.probes++
+		top = min(top, p.next-2)
+	}
+	guess := c.log.lastNotAbove(top, hint.Leader).Index
+	if p.probes > probesByHint {
+		guess = min(guess, p.match+(p.end-p.match)/2)
+	}
+	c.breakStream(p, guess+1)
+}
+
+// searchOn returns where to probe next after a probe that was confirmed, if the match may still lie far above it.
+func (p *progress) searchOn() (next codec.Index, more bool) {
+	if p.probes <= probesByHint || p.end <= p.match+searchGap {
+		return 0, false
+	}
+	return p.match + (p.end-p.match)/2 + 1, true
+}
+
+// reverts takes the word of a peer that denies what it has acknowledged: its disk lost it. Unless that is allowed, the
+// peer is lost: its copies count for nothing, it is asked again at the pace of the probe timer, and it gets nothing more
+// from this leader; nobody else waits for it. Where it is allowed, it is filled up again from wherever it stands.
+func (c *Core) reverts(p *progress) bool {
+	if !c.cfg.AllowLogReversion && !p.mayRevert {
+		p.lost = true
+		return false
+	}
+	p.mayRevert, p.lost = false, false
+	p.match = 0
+	return true
+}
+
+// allowReversion lets a peer deny once what it acknowledged.
+func (c *Core) allowReversion(in *Input) {
+	p := c.peer(in.Peer)
+	if p == nil {
+		c.refuse(ErrNotMember)
+		return
+	}
+	p.mayRevert = true
+}
