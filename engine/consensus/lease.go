@@ -11,9 +11,20 @@ import (
 // a leader from itself: it campaigns after it has stepped down.
 func (c *Core) leaseRuns(candidate codec.NodeID) bool {
 	if c.role == Leader {
-		return c.now < c.quorumAnswered().Add(c.cfg.ElectionTimeoutMin)
+		return !c.leaseLent() && c.now < c.quorumAnswered().Add(c.cfg.ElectionTimeoutMin)
 	}
 	return c.now < c.election.leaseEnd && c.vote.Leader.Node != candidate
+}
+
+// leaseLent reports whether this leader has given its lease up: somebody it asked to campaign may still do so, by votes
+// that pass all leases.
+func (c *Core) leaseLent() bool {
+	for i := range c.lead.peers {
+		if c.lead.peers[i].transferAt != 0 {
+			return true
+		}
+	}
+	return c.lead.lent
 }
 
 // quorumAnswered returns when this leader last sent something that a write quorum has answered, itself included; at the

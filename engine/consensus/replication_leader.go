@@ -272,6 +272,9 @@ func (c *Core) matched(p *progress, m *codec.Message) {
 	if acked -= p.inflightBytes; acked > 0 {
 		p.window.acknowledged(&c.cfg, acked, Instant(m.Stamp), c.now)
 	}
+	if news {
+		c.advanceCommit()
+	}
 	if p.state == stateProbe {
 		if next, more := p.searchOn(); more {
 			c.breakStream(p, next)
@@ -280,9 +283,6 @@ func (c *Core) matched(p *progress, m *codec.Message) {
 		p.streamOn()
 	}
 	c.stream(p)
-	if news {
-		c.advanceCommit()
-	}
 }
 
 // flushedAsLeader counts the leader's own copy like any other.
