@@ -8,8 +8,9 @@
 //	message --------|      .----------------.     |---> Now         messages that promise nothing new
 //	flushed(Seq) ---+----> |   Core.Step    | ----+---> AfterFlush  promises: leave when Seq is durable
 //	peer down ------|      '----------------'     |---> Commit      what may be applied
-//	initialize ----'     vote, log descriptions,   '---> Deadline   call again then at the latest
-//	(time)               commit, peers' progress
+//	what the caller |     vote, log descriptions,  |---> Refused     with the reason
+//	asks for ------'      membership, commit,      '---> Deadline   call again then at the latest
+//	(time)                peers' progress
 //
 // # What it promises
 //
@@ -38,17 +39,19 @@
 //
 //	types.go                 inputs and outputs
 //	core.go, dispatch.go     New, Step, and the tables [role][input], [role][message] with one small handler a cell
-//	election.go              timeouts, campaigns, votes, leases
-//	replication_follower.go  accepting a leader, the consistency check, truncation, what an ack may say
-//	replication_leader.go    becoming leader, streams, probes, heartbeats, answers
-//	progress.go              what a leader knows of a peer, the window
-//	commit.go, quorum.go     counting
+//	election.go, prevote.go  timeouts, campaigns, votes; asking before a campaign (thesis 3.4, 3.6, 9.6)
+//	lease.go                 leases, check-quorum, a leader whose disk hangs (4.2.3, 6.2)
+//	replication_leader.go, replication_follower.go   streams, answers; the consistency check, truncation, acks (3.5)
+//	heartbeat.go, probe.go, progress.go, window.go   being heard, finding the match, a peer's state, its window
+//	commit.go, quorum.go, quorum_proof.go            counting (3.6.2), quorum systems, why their quorums meet
+//	initialize.go, change.go, witness.go             memberships (4): the first, the next, members without entries
+//	transfer.go, restore.go, switches.go             handing leadership over (3.10), taking it up again, live switches
 //	log.go, frames.go        what the log holds, without its bytes; ring.go: the queue used here and there
 //	invariants.go            what holds after every step (with the build tag "invariants": all of it)
-//	status.go, errors.go     looking in from outside
+//	status.go, refuse.go, errors.go   looking in from outside, what is refused and why
 //
-// testdata holds traces of whole scenes; paper_test.go follows the sections of the paper; sim_test.go runs clusters
-// under random faults.
+// testdata holds traces of whole scenes; paper_test.go follows the sections of the dissertation; example_test.go drives
+// three cores with a log, transport and state machine of its own; the folder simulation runs whole clusters under faults.
 //
 // # Decisions
 //
@@ -66,14 +69,26 @@
 // A greater vote seen in an answer of a voter ends a campaign or leadership and is taken over as an uncommitted vote. It
 // is written like any vote, which costs little and keeps one rule (the vote in memory is the newest one written), but
 // promises nobody anything: its candidate still has to ask, and its log is compared then. Answers of others than voters
-// depose nobody. So a learner that holds a greater vote than the leader's gets no entries until the term has passed it.
+// depose nobody. A learner that holds a greater vote than the leader's, from a campaign it made as a voter, would never
+// follow it: the leader campaigns again above that vote, passing its own lease, at most every few timeouts.
+//
+// A pre-vote is an ordinary vote request with a flag. Its answer rests on what a real one would rest on and is given at
+// once, since it promises nothing; so nodes with and without pre-vote understand each other. A refusal teaches the
+// asker the term that its next question must exceed, in memory only: else a node with the longer log and a lower term,
+// and one with the shorter log and a higher term, would refuse each other for ever.
 //
 // A vote request that is refused, for whatever reason, teaches no term. A candidate with a short log hence can't push up
 // the term of those with a longer one; it learns from their own next requests, they from its refusals. One that was
-// refused by a voter with a longer log waits a maximum timeout longer.
+// refused by a voter with a longer log waits a maximum timeout longer. A request of a node that is no voter by the
+// membership here is granted only for a log that is newer: it may have become one by an entry that is missing here.
 //
 // A leader refuses votes while a write quorum has answered something it sent less than a minimum election timeout ago,
-// or it became leader less than that ago. One that hears nobody grants, and thereby steps down.
+// or it became leader less than that ago. When that ends it steps down (check-quorum), so that its heartbeats don't hold
+// back followers who could elect another. A leader that asked a peer to campaign has lent its lease: it has it back when
+// the peer has answered a later heartbeat, for by that the peer has heard a stamp that makes it disobey older requests.
+//
+// Each message carries its sender's vote mode. Two nodes that were initialized with different modes refuse each other's
+// messages: what one promises means something else to the other.
 //
 // All of a follower's answers under a leader's vote, also conflicts and heartbeat replies, wait until that vote is
 // durable: the leader takes each for a sign that this node follows it. An ack waits for everything up to the entry it
@@ -90,8 +105,14 @@
 // A heartbeat carries the last log id known to match there. It verifies the follower's log up to it, and a follower that
 // does not hold it says so. A peer that, probed at its match, denies what it had acknowledged has lost durable entries:
 // it is shown as Lost, its copies count for no commit, it is probed at the pace of heartbeats and gets nothing else from
-// this leader; its match is not turned back. A new leader knows nothing of this and would fill it up again: telling a
-// wiped node from a new one is the business of incarnations, at the handshake.
+// this leader; its match is not turned back, unless [Config.AllowLogReversion] or [InputAllowReversion] says so. A new
+// leader knows nothing of this and would fill it up again: telling a wiped node from a new one is the business of
+// incarnations, at the handshake.
+//
+// A joint membership is marked transient, with those who leave at its end, so that any later leader can finish it from
+// the entry alone. A membership of several configs that is not so marked was asked for, and stays. A new voter must hold
+// all but what is in its window: a change never waits for a node to catch up. A member stays a witness, or none, for as
+// long as it is a member: its log can't change kind.
 //
 // An append that contradicts a committed entry, be it only by its previous log id, ends the node with
 // [ErrCommittedConflict] instead of cutting or looping.
