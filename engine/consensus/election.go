@@ -127,6 +127,11 @@ func (c *Core) electNow(*Input) {
 		c.refuse(err)
 		return
 	}
+	if c.leaseRuns(c.cfg.Node) {
+		c.refuse(fmt.Errorf("%w: node %d has just heard the leader, node %d, which may count on that; it can be forgotten, or hand over",
+			ErrMayNotCampaign, c.cfg.Node, c.vote.Leader.Node))
+		return
+	}
 	c.stand()
 }
 

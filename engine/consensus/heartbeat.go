@@ -9,7 +9,7 @@ func (c *Core) heartbeats(all bool) {
 	c.lead.heartbeatAt = c.now.Add(c.cfg.HeartbeatInterval)
 	for i := range c.lead.peers {
 		p := &c.lead.peers[i]
-		quiet := p.answered > c.now.Add(-c.cfg.HeartbeatInterval/2) && p.told == c.commit && p.transferAt == 0
+		quiet := p.answered > c.now.Add(-c.cfg.HeartbeatInterval/2) && p.told == c.commit && !p.lent
 		if i != c.members.self && (all || !quiet) {
 			c.sendNow(p.node, codec.LaneControl, c.request(codec.MessageHeartbeat, p, p.match, c.lead.base), codec.FrameMeta{})
 		}
@@ -37,8 +37,8 @@ func (c *Core) heartbeatReply(in *Input) {
 	if p == nil || !c.answers(p, m) || m.Stream != c.lead.base {
 		return
 	}
-	if Instant(m.Stamp) > p.transferAt {
-		p.transferAt = 0
+	if Instant(m.Stamp) > p.lentAt {
+		p.lent = false
 	}
 	if m.Status == codec.StatusConflict && p.state == stateStream {
 		c.breakStream(p, p.match+1) // the probe finds out whether the peer lost what it had acknowledged

@@ -20,7 +20,7 @@ func (c *Core) leaseRuns(candidate codec.NodeID) bool {
 // that pass all leases.
 func (c *Core) leaseLent() bool {
 	for i := range c.lead.peers {
-		if c.lead.peers[i].transferAt != 0 {
+		if c.lead.peers[i].lent {
 			return true
 		}
 	}

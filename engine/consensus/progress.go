@@ -54,8 +54,9 @@ type progress struct {
 	mayRevert bool
 	// told is the commit that the newest request named.
 	told codec.Index
-	// transferAt is when the peer was asked to campaign; 0 once it is known that it won't obey any more.
-	transferAt Instant
+	// lent says that the peer was asked to campaign, at lentAt, and may still obey.
+	lent   bool
+	lentAt Instant
 }
 
 // holds returns up to which index the peer's copies count.

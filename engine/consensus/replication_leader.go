@@ -80,7 +80,7 @@ func (c *Core) layPeers() {
 		k := slices.IndexFunc(before, func(o progress) bool { return o.node == nodes[i].ID })
 		if k >= 0 {
 			*p = before[k]
-			before[k].transferAt = 0
+			before[k].lent = false
 		} else {
 			*p = progress{node: nodes[i].ID, window: newWindow(&c.cfg)}
 			p.probeFrom(c.log.last.Index+1, c.newStream())
@@ -91,7 +91,7 @@ func (c *Core) layPeers() {
 		}
 	}
 	for i := range before {
-		l.lent = l.lent || before[i].transferAt != 0
+		l.lent = l.lent || before[i].lent
 	}
 	n := len(nodes)
 	l.matches, l.matchesScratch = make([]codec.Index, n), make([]codec.Index, n)

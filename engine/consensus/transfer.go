@@ -10,7 +10,8 @@ import (
 type handover struct {
 	to       codec.NodeID // 0: none
 	deadline Instant      // when the leader gives it up and goes on
-	sentAt   Instant      // of the newest request to campaign, 0 for none
+	asked    bool         // a request to campaign was sent, the newest one at askedAt
+	askedAt  Instant
 }
 
 // transfer begins to hand the leadership over. Until it has happened or its time is up nothing is proposed, so that the
@@ -88,8 +89,8 @@ func (c *Core) handOver() {
 	case p == nil || c.now >= t.deadline:
 		*t = handover{}
 	case p.match < c.log.last.Index || p.lost:
-	case t.sentAt == 0 || c.now >= t.sentAt.Add(c.cfg.HeartbeatInterval):
-		t.sentAt = c.now
+	case !t.asked || c.now >= t.askedAt.Add(c.cfg.HeartbeatInterval):
+		t.asked, t.askedAt = true, c.now
 		c.askToCampaign(p)
 	}
 }
@@ -100,16 +101,16 @@ func (c *Core) handOverDeadline() Instant {
 	switch {
 	case t.to == 0:
 		return Never
-	case t.sentAt == 0:
+	case !t.asked:
 		return t.deadline
 	}
-	return min(t.deadline, t.sentAt.Add(c.cfg.HeartbeatInterval))
+	return min(t.deadline, t.askedAt.Add(c.cfg.HeartbeatInterval))
 }
 
 // askToCampaign sends the request that lets a peer campaign at once. From then on this leader's lease protects it no more,
 // until the peer has answered a later heartbeat: by that it has heard a newer stamp and obeys no older request.
 func (c *Core) askToCampaign(p *progress) {
-	p.transferAt = c.now
+	p.lent, p.lentAt = true, c.now
 	c.sendNow(p.node, codec.LaneControl, c.request(codec.MessageTransfer, p, c.log.last.Index, c.lead.base), codec.FrameMeta{})
 }
 
@@ -139,7 +140,7 @@ func (c *Core) transferReply(in *Input) {
 		c.answers(p, m)
 		return
 	}
-	if t.to == in.Peer && Instant(m.Stamp) == t.sentAt {
+	if t.to == in.Peer && t.asked && Instant(m.Stamp) == t.askedAt {
 		*t = handover{}
 	}
 }

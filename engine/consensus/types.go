@@ -98,8 +98,8 @@ const (
 	// InputChange: make Membership the membership, through a joint one where they share no config. See change.go for
 	// what is refused. Leader only.
 	InputChange
-	// InputElect: campaign now, with a pre-vote unless that is off. The lease of a live leader is respected by all.
-	// Refused on who may not campaign or leads already.
+	// InputElect: campaign now, with a pre-vote unless that is off. The lease of a live leader is respected by all, also
+	// by this node: refused while one was heard, on who may not campaign, and on who leads already.
 	InputElect
 	// InputHeartbeat: send heartbeats now. Leader only.
 	InputHeartbeat
