@@ -98,9 +98,9 @@ func (c *VoterConfig) Clone() VoterConfig {
 // kind, a threshold of 0 or above what there is, weights that don't match the voters, groups that don't part them.
 func (q *QuorumSystem) validate(voters []NodeID) error {
 	switch {
-	case q.Kind != QuorumWeighted && q.Weights != nil:
+	case q.Kind != QuorumWeighted && len(q.Weights) > 0:
 		return fmt.Errorf("%v quorum with %d weights, want none", q.Kind, len(q.Weights))
-	case q.Kind != QuorumHierarchical && q.Groups != nil:
+	case q.Kind != QuorumHierarchical && len(q.Groups) > 0:
 		return fmt.Errorf("%v quorum with %d groups, want none", q.Kind, len(q.Groups))
 	}
 	switch q.Kind {
@@ -127,19 +127,26 @@ func (q *QuorumSystem) validate(voters []NodeID) error {
 }
 
 func (q *QuorumSystem) validateGroups(voters []NodeID) error {
-	var all []NodeID
+	groupOf := make([]int, len(voters)) // of each voter, counted from 1; 0 for none
 	for i, g := range q.Groups {
 		if err := thresholds(g.Election, g.Write, uint64(len(g.Voters)), "voters"); err != nil {
 			return fmt.Errorf("group %d: %w", i, err)
 		}
-		if !slices.IsSorted(g.Voters) {
-			return fmt.Errorf("group %d: voters %v, want them sorted", i, g.Voters)
+		for j, v := range g.Voters {
+			at, ok := slices.BinarySearch(voters, v)
+			switch {
+			case j > 0 && v <= g.Voters[j-1]:
+				return fmt.Errorf("group %d: voter %d after voter %d, want ids sorted and unique", i, v, g.Voters[j-1])
+			case !ok:
+				return fmt.Errorf("group %d: %d is no voter", i, v)
+			case groupOf[at] != 0:
+				return fmt.Errorf("group %d: voter %d is in group %d too", i, v, groupOf[at]-1)
+			}
+			groupOf[at] = i + 1
 		}
-		all = append(all, g.Voters...)
 	}
-	slices.Sort(all)
-	if !slices.Equal(all, voters) {
-		return fmt.Errorf("groups hold %v, want each of the voters %v once", all, voters)
+	if at := slices.Index(groupOf, 0); at >= 0 {
+		return fmt.Errorf("voter %d is in no group", voters[at])
 	}
 	return thresholds(q.Election, q.Write, uint64(len(q.Groups)), "groups")
 }
