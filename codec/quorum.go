@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // QuorumKind says by which rule a voter set decides.
@@ -68,6 +69,31 @@ func MajorityConfig(voters ...NodeID) VoterConfig {
 	voters = slices.Clone(voters)
 	slices.Sort(voters)
 	return VoterConfig{Voters: voters, Quorum: QuorumSystem{Kind: QuorumMajority}}
+}
+
+// String returns the rule and its voters, such as "majority of [1 2 3]", "flexible of [1 2 3 4], election 3, write 2",
+// "weighted of [1 2 3] by [4 4 5], election 5, write 9" or "hierarchical of [1 2] (election 1, write 2) and [3 4]
+// (election 1, write 2), election 2, write 1".
+func (c VoterConfig) String() string {
+	q := &c.Quorum
+	var sb strings.Builder
+	fmt.Fprintf(&sb, "%v of ", q.Kind)
+	for i, g := range q.Groups {
+		if i > 0 {
+			sb.WriteString(" and ")
+		}
+		fmt.Fprintf(&sb, "%v (election %d, write %d)", g.Voters, g.Election, g.Write)
+	}
+	if len(q.Groups) == 0 {
+		fmt.Fprintf(&sb, "%v", c.Voters)
+	}
+	if q.Kind == QuorumWeighted {
+		fmt.Fprintf(&sb, " by %v", q.Weights)
+	}
+	if q.Kind != QuorumMajority {
+		fmt.Fprintf(&sb, ", election %d, write %d", q.Election, q.Write)
+	}
+	return sb.String()
 }
 
 // Equal reports whether two configs have the same voters and the same quorum system.

@@ -97,6 +97,20 @@ func TestMajorityConfig(t *testing.T) {
 	}
 }
 
+func TestVoterConfigString(t *testing.T) {
+	for system, want := range map[string]string{
+		"majority":     "majority of [1 2 3 4]",
+		"flexible":     "flexible of [1 2 3 4], election 3, write 2",
+		"weighted":     "weighted of [1 2 3 4] by [2 0 2 1], election 4, write 2",
+		"hierarchical": "hierarchical of [1 4] (election 1, write 2) and [2 3] (election 1, write 2), election 2, write 1",
+	} {
+		c := VoterConfig{Voters: []NodeID{1, 2, 3, 4}, Quorum: sampleSystems()[system]}
+		if c.String() != want || fmt.Sprintf("%+v", c) != want {
+			t.Errorf("prints as %q and %+v, want %q", c, c, want)
+		}
+	}
+}
+
 // A config equals itself and its clone, and nothing that differs in a single field; a change of a clone stays there.
 func TestVoterConfigEqualClone(t *testing.T) {
 	edits := map[string]func(c *VoterConfig){
