@@ -28,7 +28,7 @@
 //   - The frame is immutable. It states which leader proposed its entries and the index of the first; the entries carry
 //     neither index nor term, since their position gives them. A blank and a membership entry each have a frame of their
 //     own. A follower checks the CRC once and stores the bytes as they came; only where a log was cut inside a frame
-//     does [CutFrame] encode entries anew.
+//     does [CutFrame] encode entries anew. A witness gets and keeps the header alone ([HeaderFrame]).
 //   - The message is the append header, and the form of every other message between peers. All that differs from peer
 //     to peer or from moment to moment stands in it: the sender's vote, the log id before the frame, the commit index,
 //     the stream, the send stamp. Answers echo stream and stamp, so that a late answer is known for what it is.
@@ -64,12 +64,13 @@
 //	types.go        Term, Index, LeaderID, LogID, Vote and the two orders of votes, Entry
 //	frame.go        the frame: layout, sealing, reading, cutting
 //	message.go      the messages between peers: what each field means in each kind, layout
-//	membership.go   voter configs, quorum systems, nodes
+//	membership.go   voter configs, nodes, what they are to become
+//	quorum.go       the four kinds of quorum system, in form
 //	handshake.go    the opening of a connection, lanes, verdicts
 //	compression.go  s2 and zstd bodies, and how they stay bounded
 //	exchange.go     the structs that pipeline, wal and netio hand to each other
 //	reader.go       a small cursor for the formats of variable layout
-//	errors.go       the four ways in which bytes fail to be a value
+//	errors.go       the ways in which bytes fail to be a value
 //
 // # Decisions
 //

@@ -17,6 +17,12 @@ func checkFrameHolds(t *testing.T, f Frame, meta FrameMeta, entries [][]byte) {
 		t.Errorf("frame described as %+v, want %+v", f.Meta(), meta)
 	}
 	got, err := f.AppendEntries(nil)
+	if meta.HeaderOnly {
+		if !errors.Is(err, ErrHeaderOnly) || errors.Is(err, ErrCorrupt) || got != nil || f.BodySize() != 0 {
+			t.Errorf("%d entries of %d bytes from a frame without its entries, %v; want none and ErrHeaderOnly", len(got), f.BodySize(), err)
+		}
+		return
+	}
 	if err != nil {
 		t.Fatalf("AppendEntries: %v", err)
 	}
@@ -128,7 +134,30 @@ func TestReadFrameRefuses(t *testing.T) {
 		{"kind zero", 0, func(b []byte) []byte { b[1] = 0; return reseal(b) }, ErrCorrupt},
 		{"unknown kind", 0, func(b []byte) []byte { b[1] = 4; return reseal(b) }, ErrCorrupt},
 		{"unknown compression", 0, func(b []byte) []byte { b[2] = 3; return reseal(b) }, ErrCorrupt},
-		{"reserved byte", 0, func(b []byte) []byte { b[3] = 1; return reseal(b) }, ErrCorrupt},
+		{"unknown form", 0, func(b []byte) []byte { b[3] = 2; return reseal(b) }, ErrCorrupt},
+		{"unknown form without a body", 6, func(b []byte) []byte { b[3] = 3; return reseal(b) }, ErrCorrupt},
+		{"entries in a frame without entries", 0, func(b []byte) []byte { b[3] = 1; return reseal(b) }, ErrCorrupt},
+		{"a byte in a frame without entries", 6, func(b []byte) []byte {
+			le.PutUint32(b[4:], 1)
+			return reseal(append(b, 0))
+		}, ErrCorrupt},
+		{"unpacked size of a frame without entries", 6, func(b []byte) []byte { le.PutUint32(b[8:], 3); return reseal(b) }, ErrCorrupt},
+		{"compressed frame without entries", 6, func(b []byte) []byte { b[2] = byte(CompressionS2); return reseal(b) }, ErrCorrupt},
+		{"blank without entries", 6, func(b []byte) []byte {
+			b[1] = byte(EntryBlank)
+			le.PutUint32(b[12:], 1)
+			return reseal(b)
+		}, ErrCorrupt},
+		{"membership without entries", 6, func(b []byte) []byte {
+			b[1] = byte(EntryMembership)
+			le.PutUint32(b[12:], 1)
+			return reseal(b)
+		}, ErrCorrupt},
+		{"no entries left out", 6, func(b []byte) []byte { le.PutUint32(b[12:], 0); return reseal(b) }, ErrCorrupt},
+		{"too many entries left out", 6, func(b []byte) []byte { le.PutUint32(b[12:], FrameEntriesMax+1); return reseal(b) }, ErrCorrupt},
+		{"entries left out from index zero", 6, func(b []byte) []byte { le.PutUint64(b[40:], 0); return reseal(b) }, ErrCorrupt},
+		{"entries left out run over", 6, func(b []byte) []byte { le.PutUint64(b[40:], math.MaxUint64-1); return reseal(b) }, ErrCorrupt},
+		{"entries promised where none are left out", 6, func(b []byte) []byte { b[3] = 0; return reseal(b) }, ErrCorrupt},
 		{"reserved word", 0, func(b []byte) []byte { b[55] = 1; return b }, ErrCorrupt},
 		{"no entries", 0, func(b []byte) []byte { le.PutUint32(b[12:], 0); return reseal(b) }, ErrCorrupt},
 		{"too many entries", 0, func(b []byte) []byte { le.PutUint32(b[12:], FrameEntriesMax+1); return reseal(b) }, ErrCorrupt},
@@ -224,6 +253,7 @@ func TestSealFrameBugs(t *testing.T) {
 		{"no kind", FrameHeaderSize + 1, func(m *FrameMeta) { m.Kind = 0 }},
 		{"index zero", FrameHeaderSize + 1, func(m *FrameMeta) { m.First = 0 }},
 		{"two blanks", FrameHeaderSize + 2, func(m *FrameMeta) { m.Kind, m.Count = EntryBlank, 2 }},
+		{"entries in a frame without entries", FrameHeaderSize + 1, func(m *FrameMeta) { m.HeaderOnly = true }},
 	} {
 		m := good
 		c.edit(&m)
@@ -252,6 +282,54 @@ func TestCutFrame(t *testing.T) {
 		for _, r := range [][2]Index{{99, 110}, {100, 120}, {110, 109}} {
 			mustPanic(t, "cut outside the frame", func() { _, _ = CutFrame(f, r[0], r[1]) })
 		}
+	}
+}
+
+// A frame without its entries is 56 bytes, whatever size its description claims; each piece of it is one too.
+func TestHeaderFrame(t *testing.T) {
+	m := FrameMeta{Group: 3, Leader: LeaderID{4, 1}, First: 100, Count: 20, Kind: EntryNormal, Size: 12345}
+	f := HeaderFrame(m)
+	m.HeaderOnly, m.Size = true, FrameHeaderSize
+	if f.Meta() != m || len(f.Bytes()) != FrameHeaderSize || f.BodySize() != 0 || f.Compression() != CompressionNone {
+		t.Fatalf("made %+v of %d bytes with a body of %d (%v), want %+v", f.Meta(), len(f.Bytes()), f.BodySize(), f.Compression(), m)
+	}
+	if got, n, err := ReadFrame(append(bytes.Clone(f.Bytes()), "what follows"...)); err != nil || n != FrameHeaderSize || got.Meta() != m {
+		t.Fatalf("read %+v, %d bytes, %v; want %+v", got.Meta(), n, err, m)
+	}
+	if _, err := f.AppendEntries(nil); err == nil || !strings.Contains(err.Error(), "20 entries up to T4-N1-119") {
+		t.Errorf("its entries: %v, want an error that names how many there were and the last", err)
+	}
+	kept := []Entry{{Kind: EntryNormal}}
+	if got, err := f.AppendEntries(kept); len(got) != 1 || !errors.Is(err, ErrHeaderOnly) {
+		t.Errorf("%d entries, %v; want the kept one alone and ErrHeaderOnly", len(got), err)
+	}
+	for _, r := range [][2]Index{{100, 119}, {100, 100}, {119, 119}, {105, 110}} {
+		cut, err := CutFrame(f, r[0], r[1])
+		if err != nil {
+			t.Fatalf("cut %d..%d: %v", r[0], r[1], err)
+		}
+		want := m
+		want.First, want.Count = r[0], uint32(r[1]-r[0])+1
+		checkFrameHolds(t, cut, want, nil)
+		if _, _, err := ReadFrame(cut.Bytes()); err != nil {
+			t.Errorf("cut %d..%d reads with %v", r[0], r[1], err)
+		}
+	}
+	for _, r := range [][2]Index{{99, 110}, {100, 120}, {110, 109}} {
+		mustPanic(t, "cut outside the frame", func() { _, _ = CutFrame(f, r[0], r[1]) })
+	}
+	for name, edit := range map[string]func(*FrameMeta){
+		"blank":            func(m *FrameMeta) { m.Kind, m.Count = EntryBlank, 1 },
+		"membership":       func(m *FrameMeta) { m.Kind, m.Count = EntryMembership, 1 },
+		"no kind":          func(m *FrameMeta) { m.Kind = 0 },
+		"no entries":       func(m *FrameMeta) { m.Count = 0 },
+		"too many entries": func(m *FrameMeta) { m.Count = FrameEntriesMax + 1 },
+		"index zero":       func(m *FrameMeta) { m.First = 0 },
+		"index runs over":  func(m *FrameMeta) { m.First = math.MaxUint64 },
+	} {
+		bad := m
+		edit(&bad)
+		mustPanic(t, name, func() { HeaderFrame(bad) })
 	}
 }
 

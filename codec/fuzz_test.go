@@ -3,6 +3,7 @@ package codec
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"testing"
 )
 
@@ -39,7 +40,27 @@ func checkFrameDecoder(t *testing.T, src []byte) {
 	if fr.Compression() != CompressionNone && raw > 1<<20 {
 		return // a legal size; unpacking it would only make the fuzzer slow
 	}
+	if fr.Meta().HeaderOnly {
+		checkHeaderFrame(t, fr)
+		return
+	}
 	checkEntries(t, fr)
+}
+
+// checkHeaderFrame: a frame without its entries gives none, is what HeaderFrame makes of its description, and so is
+// each piece of it.
+func checkHeaderFrame(t *testing.T, fr Frame) {
+	m := fr.Meta()
+	if entries, err := fr.AppendEntries(nil); !errors.Is(err, ErrHeaderOnly) || entries != nil {
+		t.Fatalf("%d entries of a frame without any, %v", len(entries), err)
+	}
+	if again := HeaderFrame(m); !bytes.Equal(again.Bytes(), fr.Bytes()) {
+		t.Fatalf("encoded again as %x, was %x", again.Bytes(), fr.Bytes())
+	}
+	last, err := CutFrame(fr, m.Last(), m.Last())
+	if want := (FrameMeta{Group: m.Group, Leader: m.Leader, First: m.Last(), Count: 1, Kind: m.Kind, Size: FrameHeaderSize, HeaderOnly: true}); err != nil || last.Meta() != want {
+		t.Fatalf("last entry cut as %+v, %v; want %+v", last.Meta(), err, want)
+	}
 }
 
 // checkEntries decodes a frame's entries and, where they decode, encodes them again.

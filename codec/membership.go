@@ -82,8 +82,8 @@ func (m *Membership) Node(id NodeID) (Node, bool) {
 
 // Validate says what is wrong with a membership: an unknown mode or quorum system, too many nodes, no voters, ids that
 // are 0, repeated or out of order, a voter without a node, an address too long, a transient membership of one config, a
-// node marked for what it can't become. An empty address is fine here: what an
-// address looks like is the transport's affair.
+// node marked for what it can't become. An empty address is fine here: what an address looks like is the transport's
+// affair.
 func (m *Membership) Validate() error {
 	if m.Mode != SeveralLeadersPerTerm && m.Mode != OneLeaderPerTerm {
 		return fmt.Errorf("membership: vote mode %d, want %d (%v) or %d (%v)", uint8(m.Mode),

@@ -3,7 +3,6 @@ package codec
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -71,11 +70,22 @@ func TestMembershipValidate(t *testing.T) {
 		{"address of node 2 has 256 bytes, limit 255", func(m *Membership) { m.Nodes[1].Address = strings.Repeat("a", 256) }},
 		{"0 voter configs, want 1 to 16", func(m *Membership) { m.Configs = nil }},
 		{"17 voter configs, want 1 to 16", func(m *Membership) { m.Configs = make([]VoterConfig, 17) }},
-		{"config 0: quorum system QuorumKind(0), want majority", func(m *Membership) { m.Configs[0].Quorum.Kind = 0 }},
+		{"config 0: unknown quorum system QuorumKind(0)", func(m *Membership) { m.Configs[0].Quorum.Kind = 0 }},
 		{"config 0: no voters", func(m *Membership) { m.Configs[0].Voters = nil }},
 		{"config 0: voter 0 after voter 0", func(m *Membership) { m.Configs[0].Voters[0] = 0 }},
 		{"config 0: voter 1 after voter 1", func(m *Membership) { m.Configs[0].Voters[1] = 1 }},
 		{"config 0: voter 9 is not among the nodes", func(m *Membership) { m.Configs[0].Voters[2] = 9 }},
+		{"voter 3 is to be promoted, want a learner", func(m *Membership) { m.Nodes[2].Promote = true }},
+		{"node 3 is leaving, want that in a transient membership only", func(m *Membership) { m.Nodes[2].Leaving = true }},
+		{"node 3 is leaving, want that in a transient membership only, of no voter of its last config", func(m *Membership) {
+			m.Transient, m.Configs = true, append(m.Configs, MajorityConfig(2, 3))
+			m.Nodes[2].Leaving = true
+		}},
+		{"transient with one voter config, want at least 2", func(m *Membership) { m.Transient = true }},
+		{"config 1: unknown quorum system QuorumKind(5)", func(m *Membership) {
+			m.Configs = append(m.Configs, m.Configs[0].Clone())
+			m.Configs[1].Quorum.Kind = 5
+		}},
 	} {
 		m := sampleMemberships()[0].value
 		c.edit(&m)
@@ -108,30 +118,44 @@ func TestReadMembershipCutShort(t *testing.T) {
 }
 
 func TestReadMembershipRefuses(t *testing.T) {
+	// One config of voter 1 under the majority rule, node 1 of priority 0 at address "a".
+	intact := []byte{1, 1, 0, 1, 1, 1, 1, 1, 1, 0, 0, 1, 'a'}
+	edited := func(at int, value byte) []byte {
+		b := bytes.Clone(intact)
+		b[at] = value
+		return b
+	}
 	for _, c := range []struct {
 		name string
 		b    []byte
 		want error
 	}{
 		{"unknown version", []byte{2, 1}, ErrVersion},
-		{"2^63 configs", append([]byte{1, 1}, bytes.Repeat([]byte{0xff}, 9)...), ErrCorrupt},
-		{"2^35 voters", []byte{1, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x7f}, ErrCorrupt},
-		{"more voters than bytes", []byte{1, 1, 1, 1, 0x80, 0x04, 1}, ErrCorrupt},
-		{"more nodes than bytes", []byte{1, 1, 1, 1, 1, 1, 0x80, 0x04, 1, 0}, ErrCorrupt},
-		{"address longer than what follows", []byte{1, 1, 1, 1, 1, 1, 1, 1, 5, 'a'}, ErrCorrupt},
-		{"id not in shortest form", []byte{1, 1, 1, 1, 1, 0x81, 0x00, 1, 1, 1, 'a'}, ErrCorrupt},
+		{"unknown flag", edited(2, 2), ErrCorrupt},
+		{"2^63 configs", append([]byte{1, 1, 0}, bytes.Repeat([]byte{0xff}, 9)...), ErrCorrupt},
+		{"2^35 voters", []byte{1, 1, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x7f}, ErrCorrupt},
+		{"more voters than bytes", []byte{1, 1, 0, 1, 0x80, 0x04, 1}, ErrCorrupt},
+		{"more nodes than bytes", []byte{1, 1, 0, 1, 1, 1, 1, 0x80, 0x04, 1, 0}, ErrCorrupt},
+		{"address longer than what follows", edited(11, 5), ErrCorrupt},
+		{"unknown flag of a node", edited(10, 8), ErrCorrupt},
+		{"id not in shortest form", []byte{1, 1, 0, 1, 1, 0x81, 0x00, 1, 1, 1, 0, 0, 1, 'a'}, ErrCorrupt},
+		{"threshold beyond 32 bits", []byte{1, 1, 0, 1, 1, 1, 2, 0x81, 0x80, 0x80, 0x80, 0x10, 1, 1, 1, 0, 0, 1, 'a'}, ErrCorrupt},
+		{"more weights than bytes", []byte{1, 1, 0, 1, 1, 1, 3, 1, 1, 0x80, 0x04, 1}, ErrCorrupt},
+		{"weight beyond 32 bits", []byte{1, 1, 0, 1, 1, 1, 3, 1, 1, 1, 0x80, 0x80, 0x80, 0x80, 0x10, 1, 1, 0, 0, 1, 'a'}, ErrCorrupt},
+		{"more groups than bytes", []byte{1, 1, 0, 1, 1, 1, 4, 1, 1, 0x80, 0x04, 1}, ErrCorrupt},
+		{"more voters of a group than bytes", []byte{1, 1, 0, 1, 1, 1, 4, 1, 1, 1, 0x80, 0x04, 1}, ErrCorrupt},
 	} {
 		if _, n, err := ReadMembership(c.b); !errors.Is(err, c.want) || n != 0 {
 			t.Errorf("%s: %d bytes, %v; want %v", c.name, n, err, c.want)
 		}
 	}
-	if _, _, err := ReadMembership([]byte{1, 1, 1, 1, 1, 1, 1, 1, 1, 'a'}); err != nil {
-		t.Errorf("the intact form of these: %v", err)
-	}
-}
-
-func TestQuorumKindNames(t *testing.T) {
-	if got := fmt.Sprint(QuorumMajority, QuorumKind(7)); got != "majority QuorumKind(7)" {
-		t.Errorf("quorum kinds print as %q", got)
+	for _, b := range [][]byte{intact,
+		{1, 1, 0, 1, 1, 1, 2, 1, 1, 1, 1, 0, 0, 1, 'a'},
+		{1, 1, 0, 1, 1, 1, 3, 1, 1, 1, 9, 1, 1, 0, 0, 1, 'a'},
+		{1, 1, 0, 1, 1, 1, 4, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 'a'},
+	} {
+		if _, n, err := ReadMembership(b); err != nil || n != len(b) {
+			t.Errorf("the intact form %v of these: %d bytes, %v", b, n, err)
+		}
 	}
 }

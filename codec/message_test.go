@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -32,6 +34,17 @@ func TestMessageWithFrame(t *testing.T) {
 	}
 	if size, err := MessageSize(b, len(b)); err != nil || size != len(b) {
 		t.Errorf("MessageSize: %d, %v; want %d", size, err, len(b))
+	}
+}
+
+// An append to a witness carries the frame without its entries.
+func TestMessageWithHeaderFrame(t *testing.T) {
+	want, full, _ := sampleAppend(t)
+	frame := HeaderFrame(full.Meta())
+	b := append(AppendMessage(nil, &want, len(frame.Bytes())), frame.Bytes()...)
+	m, f, n, err := ReadMessage(b, len(b))
+	if err != nil || n != MessageHeaderSize+FrameHeaderSize || m != want || f.Meta() != frame.Meta() || !f.Meta().HeaderOnly {
+		t.Fatalf("read %+v with %+v, %d bytes, %v; want %+v with %+v", m, f.Meta(), n, err, want, frame.Meta())
 	}
 }
 
@@ -72,7 +85,10 @@ func TestReadMessageRefuses(t *testing.T) {
 		}, ErrCorrupt},
 		{"room for a frame in a heartbeat", limit, func(b []byte) []byte { b[5] = byte(MessageHeartbeat); return remessage(b) }, ErrCorrupt},
 		{"checksum", limit, func(b []byte) []byte { b[70]++; return b }, ErrCorrupt},
-		{"unknown flag", limit, func(b []byte) []byte { b[7] |= 2; return remessage(b) }, ErrCorrupt},
+		{"unknown flag", limit, func(b []byte) []byte { b[7] |= 1 << 5; return remessage(b) }, ErrCorrupt},
+		{"pre-vote flag in an append", limit, func(b []byte) []byte { b[7] |= flagPreVote; return remessage(b) }, ErrCorrupt},
+		{"unknown vote mode", limit, func(b []byte) []byte { b[7] |= 3 << flagModeShift; return remessage(b) }, ErrCorrupt},
+		{"room for a frame in a transfer", limit, func(b []byte) []byte { b[5] = byte(MessageTransfer); return remessage(b) }, ErrCorrupt},
 		{"reserved word", limit, func(b []byte) []byte { b[87] = 1; return b }, ErrCorrupt},
 		{"status in a request", limit, func(b []byte) []byte { b[6] = byte(StatusOK); return remessage(b) }, ErrCorrupt},
 		{"frame of another group", limit, func(b []byte) []byte { b[8]++; return remessage(b) }, ErrCorrupt},
@@ -101,6 +117,8 @@ func TestStatusByKind(t *testing.T) {
 		MessageAppendReply:    "ok conflict refused",
 		MessageHeartbeat:      "none",
 		MessageHeartbeatReply: "ok conflict refused",
+		MessageTransfer:       "none",
+		MessageTransferReply:  "ok refused",
 	}
 	for kind := range MessageKindEnd + 1 {
 		for status := range StatusRefused + 2 {
@@ -123,11 +141,43 @@ func TestStatusByKind(t *testing.T) {
 	mustPanic(t, "frame below its header", func() { AppendMessage(nil, &Message{Kind: MessageAppend}, FrameHeaderSize-1) })
 }
 
+// TestFlagsByKind: which flags may stand in which kind, for the writer and for the reader alike. Pre-vote belongs to vote
+// requests and their answers, transfer to requests alone and not to one that only asks.
+func TestFlagsByKind(t *testing.T) {
+	status := map[MessageKind]Status{
+		MessageVoteReply: StatusOK, MessageAppendReply: StatusOK, MessageHeartbeatReply: StatusOK, MessageTransferReply: StatusRefused,
+	}
+	allowed := map[MessageKind]string{MessageVote: "pre-vote transfer", MessageVoteReply: "pre-vote"}
+	for kind := MessageVote; kind < MessageKindEnd; kind++ {
+		for flags := range 256 {
+			m := Message{
+				Kind: kind, Status: status[kind], Vote: Vote{Committed: flags&1 != 0},
+				PreVote: flags&2 != 0, Transfer: flags&4 != 0, Mode: VoteMode(flags >> 3 & 3),
+			}
+			want := flags < 32 && m.Mode <= OneLeaderPerTerm && !(m.PreVote && m.Transfer) &&
+				(!m.PreVote || strings.Contains(allowed[kind], "pre-vote")) && (!m.Transfer || strings.Contains(allowed[kind], "transfer"))
+			b := AppendMessage(nil, &Message{Kind: kind, Status: status[kind]}, 0)
+			b[7] = byte(flags)
+			got, _, _, err := ReadMessage(remessage(b), MessageHeaderSize)
+			if (err == nil) != want || want && got != m {
+				t.Errorf("%v with flags %02x: read %+v, %v; want accepted: %v", kind, flags, got, err, want)
+			}
+			switch {
+			case want && !bytes.Equal(AppendMessage(nil, &m, 0), b):
+				t.Errorf("%v: written as %x, want %x", kind, AppendMessage(nil, &m, 0), b)
+			case !want && flags < 32:
+				mustPanic(t, fmt.Sprintf("%v with flags %02x", kind, flags), func() { AppendMessage(nil, &m, 0) })
+			}
+		}
+	}
+	mustPanic(t, "vote mode 4", func() { AppendMessage(nil, &Message{Kind: MessageVote, Mode: 4}, 0) })
+}
+
 func TestMessageNames(t *testing.T) {
 	for kind, want := range map[MessageKind]string{
 		0: "MessageKind(0)", MessageVote: "vote", MessageVoteReply: "vote-reply", MessageAppend: "append",
 		MessageAppendReply: "append-reply", MessageHeartbeat: "heartbeat", MessageHeartbeatReply: "heartbeat-reply",
-		MessageKindEnd: "MessageKind(7)",
+		MessageTransfer: "transfer", MessageTransferReply: "transfer-reply", MessageKindEnd: "MessageKind(9)",
 	} {
 		if kind.String() != want {
 			t.Errorf("kind %d prints as %q, want %q", uint8(kind), kind, want)

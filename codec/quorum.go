@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // QuorumKind says by which rule a voter set decides.
@@ -70,6 +71,31 @@ func MajorityConfig(voters ...NodeID) VoterConfig {
 	return VoterConfig{Voters: voters, Quorum: QuorumSystem{Kind: QuorumMajority}}
 }
 
+// String returns the rule and its voters, such as "majority of [1 2 3]", "flexible of [1 2 3 4], election 3, write 2",
+// "weighted of [1 2 3] by [4 4 5], election 5, write 9" or "hierarchical of [1 2] (election 1, write 2) and [3 4]
+// (election 1, write 2), election 2, write 1".
+func (c VoterConfig) String() string {
+	q := &c.Quorum
+	var sb strings.Builder
+	fmt.Fprintf(&sb, "%v of ", q.Kind)
+	for i, g := range q.Groups {
+		if i > 0 {
+			sb.WriteString(" and ")
+		}
+		fmt.Fprintf(&sb, "%v (election %d, write %d)", g.Voters, g.Election, g.Write)
+	}
+	if len(q.Groups) == 0 {
+		fmt.Fprintf(&sb, "%v", c.Voters)
+	}
+	if q.Kind == QuorumWeighted {
+		fmt.Fprintf(&sb, " by %v", q.Weights)
+	}
+	if q.Kind != QuorumMajority {
+		fmt.Fprintf(&sb, ", election %d, write %d", q.Election, q.Write)
+	}
+	return sb.String()
+}
+
 // Equal reports whether two configs have the same voters and the same quorum system.
 func (c *VoterConfig) Equal(o *VoterConfig) bool {
 	return slices.Equal(c.Voters, o.Voters) && c.Quorum.equal(&o.Quorum)
@@ -98,9 +124,9 @@ func (c *VoterConfig) Clone() VoterConfig {
 // kind, a threshold of 0 or above what there is, weights that don't match the voters, groups that don't part them.
 func (q *QuorumSystem) validate(voters []NodeID) error {
 	switch {
-	case q.Kind != QuorumWeighted && q.Weights != nil:
+	case q.Kind != QuorumWeighted && len(q.Weights) > 0:
 		return fmt.Errorf("%v quorum with %d weights, want none", q.Kind, len(q.Weights))
-	case q.Kind != QuorumHierarchical && q.Groups != nil:
+	case q.Kind != QuorumHierarchical && len(q.Groups) > 0:
 		return fmt.Errorf("%v quorum with %d groups, want none", q.Kind, len(q.Groups))
 	}
 	switch q.Kind {
@@ -127,19 +153,26 @@ func (q *QuorumSystem) validate(voters []NodeID) error {
 }
 
 func (q *QuorumSystem) validateGroups(voters []NodeID) error {
-	var all []NodeID
+	groupOf := make([]int, len(voters)) // of each voter, counted from 1; 0 for none
 	for i, g := range q.Groups {
 		if err := thresholds(g.Election, g.Write, uint64(len(g.Voters)), "voters"); err != nil {
 			return fmt.Errorf("group %d: %w", i, err)
 		}
-		if !slices.IsSorted(g.Voters) {
-			return fmt.Errorf("group %d: voters %v, want them sorted", i, g.Voters)
+		for j, v := range g.Voters {
+			at, ok := slices.BinarySearch(voters, v)
+			switch {
+			case j > 0 && v <= g.Voters[j-1]:
+				return fmt.Errorf("group %d: voter %d after voter %d, want ids sorted and unique", i, v, g.Voters[j-1])
+			case !ok:
+				return fmt.Errorf("group %d: %d is no voter", i, v)
+			case groupOf[at] != 0:
+				return fmt.Errorf("group %d: voter %d is in group %d too", i, v, groupOf[at]-1)
+			}
+			groupOf[at] = i + 1
 		}
-		all = append(all, g.Voters...)
 	}
-	slices.Sort(all)
-	if !slices.Equal(all, voters) {
-		return fmt.Errorf("groups hold %v, want each of the voters %v once", all, voters)
+	if at := slices.Index(groupOf, 0); at >= 0 {
+		return fmt.Errorf("voter %d is in no group", voters[at])
 	}
 	return thresholds(q.Election, q.Write, uint64(len(q.Groups)), "groups")
 }

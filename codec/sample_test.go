@@ -20,8 +20,12 @@ type frameSpec struct {
 	compression Compression
 }
 
+// seal makes the frame; one without its entries takes none.
 func (s frameSpec) seal(t testing.TB) Frame {
 	t.Helper()
+	if s.meta.HeaderOnly {
+		return HeaderFrame(s.meta)
+	}
 	buf := make([]byte, FrameHeaderSize)
 	for _, e := range s.entries {
 		buf = AppendEntry(buf, e)
@@ -72,6 +76,9 @@ func sampleFrames() []named[frameSpec] {
 			meta:        FrameMeta{Group: 7, Leader: leader, First: 100, Count: 1, Kind: EntryNormal},
 			entries:     [][]byte{bytes.Repeat([]byte("a"), 100)},
 			compression: CompressionZstd,
+		}},
+		{"header only", frameSpec{
+			meta: FrameMeta{Group: 7, Leader: leader, First: 0x1112131415161718, Count: 3, Kind: EntryNormal, HeaderOnly: true},
 		}},
 	}
 }
@@ -139,7 +146,16 @@ func sampleMemberships() []named[Membership] {
 		},
 		Nodes: []Node{{ID: 1, Priority: 7}, {ID: 2, Witness: true}, {ID: 3}, {ID: 4, Address: "d"}, {ID: 5, Promote: true}},
 	}
-	return []named[Membership]{{"three voters", three}, {"joint with a learner", joint}, {"quorum systems", systems}}
+	leaving := Membership{
+		Mode:      SeveralLeadersPerTerm,
+		Transient: true,
+		Configs:   []VoterConfig{MajorityConfig(1, 2, 3), MajorityConfig(2, 3, 4)},
+		Nodes: []Node{
+			{ID: 1, Address: "a", Priority: 255, Leaving: true}, {ID: 2, Address: "b", Witness: true}, {ID: 3, Address: "c"},
+			{ID: 4, Address: "d"}, {ID: 5, Address: "e", Witness: true, Promote: true}, {ID: 6, Leaving: true, Promote: true},
+		},
+	}
+	return []named[Membership]{{"three voters", three}, {"joint with a learner", joint}, {"quorum systems", systems}, {"transient", leaving}}
 }
 
 func sampleHandshakes() []named[Handshake] {

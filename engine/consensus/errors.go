@@ -77,3 +77,44 @@ func (e *BehindError) Error() string {
 // without their entries, as a witness keeps them, is an ordinary member. It could lead with a log it can't serve. The
 // caller stops the node; it must come back under a new id with an empty log.
 var ErrWitnessLog = errors.New("log of a witness")
+
+// IntersectionError is returned by [ProveQuorums], and wrapped in the reason for refusing a membership, when two quorums
+// that have to meet can miss each other: a leader could be elected without what was committed, or two in one term. The
+// caller asks for greater thresholds.
+type IntersectionError struct {
+	// Position is the config's place in the membership's list, from 0; Config is a copy of it.
+	Position int
+	Config   codec.VoterConfig
+	// Uses says what each of the two quorums is for.
+	Uses [2]QuorumUse
+	// Quorums have no voter in common; sorted, and none of them can spare a voter. Both are nil where the weights add up
+	// to so many different sums that neither such quorums nor a proof were found.
+	Quorums [2][]codec.NodeID
+}
+
+// Error implements error.
+func (e *IntersectionError) Error() string {
+	if e.Quorums[0] == nil {
+		return fmt.Sprintf("config %d (%v): no proof that each %v quorum meets each %v quorum, the weights having too many different sums; "+
+			"want both thresholds together above the sum of all weights", e.Position, e.Config, e.Uses[0], e.Uses[1])
+	}
+	return fmt.Sprintf("config %d (%v): %v quorum %v and %v quorum %v have no voter in common, want one in all of both",
+		e.Position, e.Config, e.Uses[0], e.Quorums[0], e.Uses[1], e.Quorums[1])
+}
+
+// WitnessQuorumError is returned by [ProveQuorums], and wrapped in the reason for refusing a membership, when witnesses
+// alone can commit: they hold no entries, so what they committed would be nowhere. The caller makes ordinary members of
+// some, under new ids, or asks for a greater write threshold.
+type WitnessQuorumError struct {
+	// Position is the config's place in the membership's list, from 0; Config is a copy of it.
+	Position int
+	Config   codec.VoterConfig
+	// Quorum is a write quorum of witnesses; sorted, and it can spare none of them.
+	Quorum []codec.NodeID
+}
+
+// Error implements error.
+func (e *WitnessQuorumError) Error() string {
+	return fmt.Sprintf("config %d (%v): write quorum %v holds witnesses only, want an ordinary member in each",
+		e.Position, e.Config, e.Quorum)
+}
