@@ -40,7 +40,9 @@ type LogState struct {
 	Frames      []FrameMeta        // without gaps, ascending; cut where a truncation fell inside a frame
 	Memberships []MembershipRecord // every membership entry in Frames, ascending
 	Commit      Index              // newest saved commit; may lie beyond or far below what is committed
-	CleanClose  bool               // everything accepted was flushed: the log was sealed, and nothing follows the seal
+	// CleanClose says that nothing accepted since Vote was written was lost: this life of the log and every one since then
+	// ended with everything flushed and a seal behind it. A leader may resume only then.
+	CleanClose bool
 }
 
 // MembershipRecord is a membership with the log id of the entry that holds it.

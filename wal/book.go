@@ -22,6 +22,8 @@ type groupBook struct {
 	vote        codec.Vote
 	commit      codec.Index
 	memberships []codec.MembershipRecord
+	// crashed says that a life in which the vote was already written ended without a seal.
+	crashed bool
 }
 
 func newBook() *book {
@@ -39,6 +41,7 @@ func (b *book) group(id codec.GroupID) *groupBook {
 
 // replay takes the next record. Errors wrap [codec.ErrCorrupt]: the record is whole but can't follow those before.
 func (b *book) replay(r *record) error {
+	before := b.sealed
 	b.sealed = r.kind == kindSeal
 	switch r.kind {
 	case kindFrame:
@@ -49,7 +52,8 @@ func (b *book) replay(r *record) error {
 		if err != nil {
 			return err
 		}
-		b.group(id).vote = vote
+		g := b.group(id)
+		g.vote, g.crashed = vote, false
 	case kindTruncate:
 		id, to := readIndex(r.payload)
 		return b.group(id).truncate(id, to)
@@ -59,7 +63,11 @@ func (b *book) replay(r *record) error {
 	case kindPeer:
 		id, incarnation := readPeer(r.payload)
 		b.peers[id] = incarnation
-	case kindOpen, kindSeal:
+	case kindOpen:
+		for _, g := range b.groups {
+			g.crashed = g.crashed || !before
+		}
+	case kindSeal:
 	default:
 		panic(fmt.Sprintf("BUG: replay of a record of kind %v", r.kind))
 	}
@@ -98,9 +106,10 @@ func (g *groupBook) truncate(id codec.GroupID, to codec.Index) error {
 	return g.index.truncate(to)
 }
 
-// state returns what a group is told when it is opened.
+// state returns what a group is told when it is opened. clean says that the last life ended with a seal; that alone does
+// not prove that nothing was lost since the vote was written.
 func (g *groupBook) state(clean bool) codec.LogState {
-	s := codec.LogState{Vote: g.vote, Commit: g.commit, Memberships: g.memberships, CleanClose: clean}
+	s := codec.LogState{Vote: g.vote, Commit: g.commit, Memberships: g.memberships, CleanClose: clean && !g.crashed}
 	if len(g.index.refs) > 0 {
 		s.Frames = make([]codec.FrameMeta, len(g.index.refs))
 	}

@@ -183,6 +183,7 @@ func (c *Core) probe(p *progress) {
 
 // breakStream goes back to probing, from the last entry known to match or the better guess next.
 func (c *Core) breakStream(p *progress, next codec.Index) {
+	p.window.broken(&c.cfg, p.inflight.n > 0)
 	p.probeFrom(next, c.newStream())
 	c.probe(p)
 }
@@ -191,7 +192,6 @@ func (c *Core) breakStream(p *progress, next codec.Index) {
 // timer, so that a lane that refuses at once does not make this a busy loop.
 func (c *Core) peerDown(in *Input) {
 	if p := c.peer(in.Peer); p != nil && p.state == stateStream {
-		p.window.broken(&c.cfg, p.inflight.n > 0)
 		c.breakStream(p, p.match+1)
 	}
 }
@@ -313,7 +313,6 @@ func (c *Core) leaderTimers() {
 		case p.state == stateProbe && p.probeOut && c.now >= p.probeAt.Add(c.cfg.HeartbeatInterval):
 			c.probe(p)
 		case p.inflight.n > 0 && c.now >= c.stallAt(p):
-			p.window.broken(&c.cfg, true)
 			c.breakStream(p, p.match+1)
 		}
 	}

@@ -145,6 +145,12 @@ func (c *Core) transferReply(in *Input) {
 	}
 }
 
+// prompt reports whether a peer has lately answered and acknowledged what was sent.
+func (c *Core) prompt(p *progress) bool {
+	lately := c.now.Add(-2 * c.cfg.HeartbeatInterval)
+	return p.answered > lately && (p.inflight.n == 0 || p.movedAt > lately)
+}
+
 // preferOther hands the leadership to a voter of greater priority that holds everything, if there is one. It tries again
 // only after a while, since a target that can't win would else block proposals over and over.
 func (c *Core) preferOther() {
@@ -156,7 +162,7 @@ func (c *Core) preferOther() {
 	for i := range l.peers {
 		p := &l.peers[i]
 		if i != c.members.self && p.voter && !p.witness && c.members.priority[i] > own && c.caughtUp(p) &&
-			p.answered > c.now.Add(-2*c.cfg.HeartbeatInterval) && (best < 0 || c.members.priority[i] > c.members.priority[best]) {
+			c.prompt(p) && (best < 0 || c.members.priority[i] > c.members.priority[best]) {
 			best = i
 		}
 	}
