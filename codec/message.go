@@ -177,8 +177,10 @@ func (m *Message) plausible() bool {
 	switch m.Kind {
 	case MessageVote, MessageAppend, MessageHeartbeat, MessageTransfer:
 		return m.Status == StatusNone
-	case MessageVoteReply, MessageTransferReply:
+	case MessageVoteReply:
 		return m.Status == StatusOK || m.Status == StatusRefused
+	case MessageTransferReply: // the vote requests that follow are the answer of one that obeys
+		return m.Status == StatusRefused
 	case MessageAppendReply, MessageHeartbeatReply:
 		return m.Status >= StatusOK && m.Status <= StatusRefused
 	}

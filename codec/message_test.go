@@ -118,7 +118,7 @@ func TestStatusByKind(t *testing.T) {
 		MessageHeartbeat:      "none",
 		MessageHeartbeatReply: "ok conflict refused",
 		MessageTransfer:       "none",
-		MessageTransferReply:  "ok refused",
+		MessageTransferReply:  "refused",
 	}
 	for kind := range MessageKindEnd + 1 {
 		for status := range StatusRefused + 2 {

@@ -413,3 +413,50 @@ func faultHandled(t *testing.T, w *world, what string, err, cause error) {
 		t.Fatalf("%s, restart, power cut: %v", what, err)
 	}
 }
+
+// A clean close says that nothing was lost since the vote was written, not only since the last start: a leader may
+// resume on it, and what it sent before an earlier crash may be held by others alone.
+func TestCleanCloseAfterACrash(t *testing.T) {
+	w := newWorld()
+	life := func(work func()) {
+		t.Helper()
+		if err := w.open(); err != nil {
+			t.Fatal(err)
+		}
+		work()
+		w.log.Pump()
+	}
+	clean := func() bool {
+		t.Helper()
+		l, err := w.openLog(w.mem.Crash(vfs.KeepAll()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, state, err := l.Group(0, func(uint64, error) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state.CleanClose
+	}
+	closeLog := func() {
+		t.Helper()
+		if err := w.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	life(func() { w.groups[0].elect(0) })
+	w = w.on(w.mem.Crash(vfs.KeepAll()))
+	for range 2 {
+		life(func() { w.groups[0].append(1, 20) })
+		closeLog()
+		if clean() {
+			t.Fatal("clean, though the life in which the vote was written ended with a crash")
+		}
+	}
+	life(func() { w.groups[0].elect(0) })
+	closeLog()
+	if !clean() {
+		t.Fatal("not clean, though no life since the vote was written ended with a crash")
+	}
+}

@@ -37,14 +37,37 @@ const (
 	closed               // Close has returned: clean
 )
 
-func (p phase) check(clean bool) error {
-	if clean && p == opened {
+// loss says whether a life since a group's vote was written ended without a seal.
+type loss uint8
+
+const (
+	none loss = iota
+	perhaps
+	certain
+)
+
+// check says what is wrong with a report of a clean close in this phase after such losses.
+func (p phase) check(clean bool, before loss) error {
+	switch {
+	case clean && p == opened:
 		return errors.New("clean, though the log was in use")
-	}
-	if !clean && p == closed {
+	case clean && before == certain:
+		return errors.New("clean, though an earlier life, with the same vote, was not")
+	case !clean && p == closed && before == none:
 		return errors.New("not clean, though Close had returned")
 	}
 	return nil
+}
+
+// after returns the losses after a life that ended in a phase.
+func (b loss) after(p phase, voted bool) loss {
+	switch {
+	case p == closed:
+		return b
+	case p == opened && voted:
+		return certain
+	}
+	return max(b, perhaps)
 }
 
 // promises is the history of one group, a state for each record, and how much of it was acknowledged.
@@ -58,6 +81,7 @@ type promises struct {
 	term   codec.Term
 	err    error
 	told   int
+	losses loss
 }
 
 type groupState struct {
@@ -116,9 +140,10 @@ func (w *world) open() error {
 			return err
 		}
 		p.group, p.seq, p.at = g, 0, map[uint64]int{}
-		if err := before.check(state.CleanClose); err != nil {
+		if err := before.check(state.CleanClose, p.losses); err != nil {
 			return err
 		}
+		p.losses = p.losses.after(before, !state.Vote.IsZero())
 		now, err := readState(l, g, &state)
 		if err != nil {
 			return err
@@ -208,6 +233,7 @@ func (p *promises) submit(w codec.LogWrite) {
 	}
 	if w.HasVote {
 		p.push(func(s *groupState) { s.vote = w.Vote })
+		p.losses = none
 	}
 	if w.HasTruncate {
 		p.push(func(s *groupState) { s.entries = s.entries[:w.Truncate] })
@@ -323,7 +349,7 @@ func (w *world) survives(disk *vfs.Mem) error {
 		if err != nil {
 			return err
 		}
-		if err := w.phase.check(state.CleanClose); err != nil {
+		if err := w.phase.check(state.CleanClose, p.losses); err != nil {
 			return err
 		}
 		now, err := readState(l, g, &state)
