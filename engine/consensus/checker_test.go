@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -72,7 +73,7 @@ func (k *testChecker) after(n *testNode) {
 // elected checks election safety and leader completeness (Raft figure 3).
 func (k *testChecker) elected(n *testNode) {
 	id := n.core.vote.Leader
-	if life, led := k.leaders[id]; led && life != n.life {
+	if life, led := k.leaders[id]; led && life != n.life && !n.resumes {
 		k.failf("node %d leads again as %v, in life %d after %d", n.id, id, n.life, life)
 	}
 	if other, led := k.terms[id.Term]; led && other != id && k.mode == codec.OneLeaderPerTerm {
@@ -92,6 +93,9 @@ func (k *testChecker) wrote(n *testNode) {
 	for i := f.First; i <= f.Last(); i++ {
 		e := n.mem.entries[i-1]
 		seen := testSeen{data: e.data, kind: e.kind}
+		if have, ok := k.entries[e.id]; ok && e.header {
+			seen.data = have.data
+		}
 		if i > 1 {
 			seen.prev = n.mem.entries[i-2].id
 		}
@@ -118,19 +122,53 @@ func (k *testChecker) commits(n *testNode, i codec.Index) {
 	}
 }
 
-// durable checks that what a leader commits is on the disks of a majority.
+// durable checks that what a leader commits is on the disks of a write quorum of every config.
 func (k *testChecker) durable(n *testNode, id codec.LogID) {
 	for _, config := range n.core.Membership().Configs {
-		count := 0
+		var holders []codec.NodeID
 		for _, voter := range config.Voters {
 			if k.c.node(voter).disk.holds(id) {
-				count++
+				holders = append(holders, voter)
 			}
 		}
-		if count <= len(config.Voters)/2 {
-			k.failf("node %d commits %v, durable on %d of %d", n.id, id, count, len(config.Voters))
+		if !writes(&config, holders) {
+			k.failf("node %d commits %v, durable on %v of %+v", n.id, id, holders, config)
 		}
 	}
+}
+
+// writes reports whether these voters are a write quorum of a config, by the words of [codec.QuorumSystem].
+func writes(config *codec.VoterConfig, holders []codec.NodeID) bool {
+	q := &config.Quorum
+	switch q.Kind {
+	case codec.QuorumMajority:
+		return 2*len(holders) > len(config.Voters)
+	case codec.QuorumFlexible:
+		return len(holders) >= int(q.Write)
+	case codec.QuorumWeighted:
+		sum := uint32(0)
+		for i, voter := range config.Voters {
+			if slices.Contains(holders, voter) {
+				sum += q.Weights[i]
+			}
+		}
+		return sum >= q.Write
+	case codec.QuorumHierarchical:
+		groups := uint32(0)
+		for _, g := range q.Groups {
+			count := uint32(0)
+			for _, voter := range g.Voters {
+				if slices.Contains(holders, voter) {
+					count++
+				}
+			}
+			if count >= g.Write {
+				groups++
+			}
+		}
+		return groups >= q.Write
+	}
+	panic(fmt.Sprintf("quorum system %v", q.Kind))
 }
 
 // leaves checks that a message promises no more than what is durable.
@@ -143,21 +181,21 @@ func (k *testChecker) leaves(n *testNode, p *testPacket) {
 	surpassed := n.disk.vote != m.Vote && n.disk.vote.Covers(m.Vote, k.mode)
 	for i, e := range p.entries {
 		f := &p.send.Frame
-		if e.id != (codec.LogID{Leader: f.Leader, Index: f.First + codec.Index(i)}) || e.kind != f.Kind {
+		if e.id != (codec.LogID{Leader: f.Leader, Index: f.First + codec.Index(i)}) || e.kind != f.Kind || e.header != f.HeaderOnly {
 			k.failf("node %d sends %v entry %v as number %d of frame %+v", n.id, e.kind, e.id, i, f)
 		}
 	}
 	switch {
 	case m.Group != testGroup:
 		k.failf("node %d sends for group %d", n.id, m.Group)
-	case m.Kind == codec.MessageVote, m.Kind == codec.MessageVoteReply && m.Status == codec.StatusOK,
-		m.Kind > codec.MessageVoteReply && (m.Status == codec.StatusOK || m.Status == codec.StatusConflict):
+	case m.PreVote: // a question, and an answer that promises nothing
+	case m.Kind == codec.MessageVote, m.Status == codec.StatusOK, m.Status == codec.StatusConflict:
 		if n.disk.vote != m.Vote && !surpassed {
 			k.failf("node %d sends %v %v of %v, durable vote is %v", n.id, m.Kind, m.Status, m.Vote, n.disk.vote)
 		}
 	}
 	switch {
-	case m.Kind == codec.MessageVote && !n.disk.holds(m.Log) && !surpassed,
+	case m.Kind == codec.MessageVote && !m.PreVote && !n.disk.holds(m.Log) && !surpassed,
 		m.Kind == codec.MessageAppendReply && m.Status == codec.StatusOK && !n.disk.holds(m.Log) && !surpassed:
 		k.failf("node %d sends %v %v of %v, durable up to %v", n.id, m.Kind, m.Status, m.Log, n.disk.lastID())
 	}

@@ -13,6 +13,7 @@ type testEntry struct {
 	kind       codec.EntryKind
 	data       uint64
 	membership *codec.Membership
+	header     bool // the entry itself is left out, as a witness keeps it
 }
 
 // testLog is a node's log with contents, in memory or on its disk.
@@ -21,10 +22,13 @@ type testLog struct {
 	commit  codec.Index
 	entries []testEntry
 	starts  []codec.Index // first index of each frame
+	// sealed says that the last life ended with a clean close; crashed that one in which the vote was already written did
+	// not.
+	sealed, crashed bool
 }
 
 func (l *testLog) clone() testLog {
-	return testLog{l.vote, l.commit, slices.Clone(l.entries), slices.Clone(l.starts)}
+	return testLog{l.vote, l.commit, slices.Clone(l.entries), slices.Clone(l.starts), l.sealed, l.crashed}
 }
 
 func (l *testLog) lastID() codec.LogID {
@@ -46,7 +50,7 @@ type testWrite struct {
 
 func (l *testLog) apply(w *testWrite) {
 	if w.HasVote {
-		l.vote = w.Vote
+		l.vote, l.crashed = w.Vote, false
 	}
 	if w.HasTruncate {
 		l.entries = l.entries[:w.Truncate]
@@ -64,23 +68,44 @@ func (l *testLog) apply(w *testWrite) {
 	l.commit = max(l.commit, w.Commit)
 }
 
+// open begins a life on the log and returns what its node finds there.
+func (l *testLog) open() codec.LogState {
+	st := l.state()
+	l.crashed = l.crashed || !l.sealed
+	l.sealed = false
+	return st
+}
+
 // state returns what a node would find when it opens this log.
 func (l *testLog) state() codec.LogState {
-	st := codec.LogState{Vote: l.vote, Commit: l.commit}
+	st := codec.LogState{Vote: l.vote, Commit: l.commit, CleanClose: l.sealed && !l.crashed}
 	for i, first := range l.starts {
 		end := codec.Index(len(l.entries))
 		if i+1 < len(l.starts) {
 			end = l.starts[i+1] - 1
 		}
 		e := l.entries[first-1]
-		st.Frames = append(st.Frames, codec.FrameMeta{
+		f := codec.FrameMeta{
 			Group: testGroup, Leader: e.id.Leader, First: first, Count: uint32(end - first + 1), Kind: e.kind, Size: 100,
-		})
+		}
+		if e.header {
+			f.HeaderOnly, f.Size = true, codec.FrameHeaderSize
+		}
+		st.Frames = append(st.Frames, f)
 		if e.membership != nil {
 			st.Memberships = append(st.Memberships, codec.MembershipRecord{ID: e.id, Membership: *e.membership})
 		}
 	}
 	return st
+}
+
+// indexes names the entries of a frame: "T1-N1-3" or "T1-N1-3..5".
+func indexes(f *codec.FrameMeta) string {
+	s := codec.LogID{Leader: f.Leader, Index: f.First}.String()
+	if f.Count > 1 {
+		s += fmt.Sprintf("..%d", f.Last())
+	}
+	return s
 }
 
 // writeString describes a write in one line.
@@ -93,7 +118,10 @@ func writeString(w *testWrite) string {
 		s += fmt.Sprintf(" truncate to %d", w.Truncate)
 	}
 	if f := &w.Frame; !f.IsZero() {
-		s += fmt.Sprintf(" %v frame of %v %d..%d", f.Kind, f.Leader, f.First, f.Last())
+		s += fmt.Sprintf(" %v %v", f.Kind, indexes(f))
+		if f.HeaderOnly {
+			s += " headers"
+		}
 	}
 	return s
 }

@@ -68,16 +68,20 @@ func TestLateAndRepeatedGrantsDoNotCount(t *testing.T) {
 	want(t, "role", l.c.role, Leader)
 }
 
-// A node that is no voter can't depose anybody, nor push up a term.
-func TestVoteRequestsOfStrangersTeachNothing(t *testing.T) {
+// A node that is no voter can't depose anybody, nor push up a term, unless its log shows that this node may not have
+// heard of its promotion yet.
+func TestVoteRequestsOfStrangers(t *testing.T) {
 	m := testMembership(one, 3)
 	m.Nodes = append(m.Nodes, codec.Node{ID: 4, Address: "learner"})
 	for _, stranger := range []codec.NodeID{4, 5} {
-		l := open(t, 1, logOf(won(2, 2), m))
+		l := open(t, 1, logOf(won(2, 2), m, by(2, 2)))
 		l.now = l.now.Add(testTimeout) // no lease protects the leader
-		out := l.voteRequest(asked(1<<40, stranger), at(9, stranger, 90))
-		want(t, "status", l.only(out.Now).Status, codec.StatusRefused)
-		want(t, "vote", l.c.vote, won(2, 2))
+		for _, last := range []codec.LogID{at(2, 2, 2), first, {}} {
+			out := l.voteRequest(asked(1<<40, stranger), last)
+			want(t, "status", l.only(out.Now).Status, codec.StatusRefused)
+			want(t, "vote", l.c.vote, won(2, 2))
+		}
+		want(t, "longer log", l.only(l.voteRequest(asked(3, stranger), at(2, 2, 3)).AfterFlush).Status, codec.StatusOK)
 
 		leader := open(t, 1, logOf(codec.Vote{}, m))
 		leader.lead(2)
@@ -249,6 +253,7 @@ func TestLeaderRefusedByUninitializedNodeTakesAGreaterTerm(t *testing.T) {
 	l.hear(3, refusal)
 	want(t, "role", l.c.role, Follower)
 	want(t, "vote", l.c.vote, won(1, 1))
+	l.flush()
 	want(t, "next vote", l.campaign(), asked(2, 1))
 }
 
@@ -258,6 +263,7 @@ func TestOwnVoteInARefusalIsSpent(t *testing.T) {
 	l.campaign()
 	l.hear(2, codec.Message{Kind: codec.MessageVoteReply, Status: codec.StatusRefused, Vote: asked(9, 1)})
 	want(t, "role", l.c.role, Follower)
+	l.flush()
 	want(t, "next vote", l.campaign(), asked(10, 1))
 }
 

@@ -3,7 +3,6 @@ package consensus
 import (
 	"cmp"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -20,7 +19,8 @@ const (
 	testTimeouts  = 300 * ms
 )
 
-// testConfig is the configuration of every test that does not say otherwise.
+// testConfig is the configuration of every test that does not say otherwise. Campaigns start with the vote itself; tests
+// of the pre-vote switch it on.
 func testConfig(node codec.NodeID) Config {
 	return Config{
 		Node:               node,
@@ -30,6 +30,7 @@ func testConfig(node codec.NodeID) Config {
 		HeartbeatInterval:  testHeartbeat,
 		WindowBytesMax:     1 << 20,
 		WindowFramesMax:    64,
+		Switches:           Switches{NoPreVote: true},
 		Seed:               1,
 	}
 }
@@ -51,14 +52,32 @@ type testPacket struct {
 	entries  []testEntry
 }
 
+// kind names what a packet is for, more finely than its message's kind.
+func (p *testPacket) kind() string {
+	m := &p.send.Message
+	switch {
+	case m.PreVote:
+		return "pre-" + m.Kind.String()
+	case m.Kind == codec.MessageAppend && p.send.Frame.IsZero():
+		return "probe"
+	}
+	return m.Kind.String()
+}
+
 // String describes a packet in one line.
 func (p *testPacket) String() string {
 	m := &p.send.Message
-	s := fmt.Sprintf("%d -> %d %v", p.from, p.to, m.Kind)
+	s := fmt.Sprintf("%d -> %d %s", p.from, p.to, p.kind())
 	if m.Status != codec.StatusNone {
 		s += fmt.Sprintf(" %v", m.Status)
 	}
-	s += fmt.Sprintf(" vote %v log %v", m.Vote, m.Log)
+	s += fmt.Sprintf(" %v", m.Vote)
+	if m.Transfer {
+		s += " transfer"
+	}
+	if !m.Log.IsZero() {
+		s += fmt.Sprintf(" log %v", m.Log)
+	}
 	if m.Commit > 0 {
 		s += fmt.Sprintf(" commit %d", m.Commit)
 	}
@@ -66,7 +85,10 @@ func (p *testPacket) String() string {
 		s += fmt.Sprintf(" stream %d", m.Stream)
 	}
 	if f := &p.send.Frame; !f.IsZero() {
-		s += fmt.Sprintf(" frame %d..%d", f.First, f.Last())
+		s += fmt.Sprintf(" with %v %v", f.Kind, indexes(f))
+		if f.HeaderOnly {
+			s += " headers"
+		}
 	}
 	return s
 }
@@ -77,6 +99,7 @@ type testNode struct {
 	core    *Core
 	out     Output
 	life    int
+	resumes bool // nothing that this life's vote led to was lost before it began
 	mem     testLog
 	disk    testLog
 	writes  []testWrite // submitted, not durable
@@ -106,8 +129,10 @@ type testCluster struct {
 	events []testEvent // a heap
 	seq    int
 	hash   uint64
-	trace  func(format string, args ...any)
+	trace  func(format string, args ...any) // nil: nobody looks
 
+	// network, when not nil, takes every packet that leaves; delay and duplicate are not asked then.
+	network func(p testPacket)
 	// delay returns when a packet arrives and whether it does; nil delivers at once, in order.
 	delay func(p *testPacket) (time.Duration, bool)
 	// duplicate reports whether a packet arrives twice.
@@ -132,11 +157,13 @@ func newTestCluster(t testing.TB, seed uint64, n int) *testCluster {
 func (c *testCluster) start(n *testNode) {
 	cfg := c.config(n.id)
 	cfg.Seed = c.rng.Uint64()
-	core, err := New(cfg, n.disk.state(), c.now)
+	st := n.disk.open()
+	core, err := New(cfg, st, c.now)
 	if err != nil {
 		c.t.Fatalf("node %d: %v", n.id, err)
 	}
 	n.life++
+	n.resumes = st.CleanClose
 	n.core, n.mem, n.writes, n.held, n.heldSeq, n.busy = core, n.disk.clone(), nil, nil, nil, false
 	c.step(n, &Input{Kind: InputTick})
 }
@@ -158,17 +185,11 @@ func (c *testCluster) initialize(n *testNode, m *codec.Membership) {
 
 // crash ends a node; of the writes under way a random number has reached the disk.
 func (c *testCluster) crash(n *testNode, kept int) {
-	c.tracef("crash %d keeps %d of %d writes", n.id, kept, len(n.writes))
+	c.note("%d: crashes, keeps %d of %d writes", n.id, kept, len(n.writes))
 	for i := range kept {
 		n.disk.apply(&n.writes[i])
 	}
 	n.core = nil
-}
-
-func (c *testCluster) tracef(format string, args ...any) {
-	if c.trace != nil {
-		c.trace(format, args...)
-	}
 }
 
 func (c *testCluster) after(d time.Duration, do func()) {
@@ -237,157 +258,6 @@ func (c *testCluster) run(d time.Duration, stop func() bool) bool {
 
 // settle lets everything happen that takes no time.
 func (c *testCluster) settle() { c.run(0, nil) }
-
-// step feeds one node and does what it asks for.
-func (c *testCluster) step(n *testNode, in *Input) { c.stepWith(n, in, nil) }
-
-func (c *testCluster) stepWith(n *testNode, in *Input, entries []testEntry) {
-	c.check.before(n)
-	n.core.Step(c.now, in, &n.out)
-	out := &n.out
-	if out.Fatal != nil {
-		n.faulted = out.Fatal
-		n.core = nil
-		return
-	}
-	if out.Write.Seq != 0 {
-		w := testWrite{Write: out.Write, entries: c.contents(n, out.Write.Frame, in, entries)}
-		n.mem.apply(&w)
-		n.writes = append(n.writes, w)
-		c.note("%d     %s", n.id, writeString(&w))
-	}
-	for _, s := range out.Now {
-		c.send(n, c.packet(n, s))
-	}
-	for _, s := range out.AfterFlush {
-		n.held, n.heldSeq = append(n.held, c.packet(n, s)), append(n.heldSeq, out.Write.Seq)
-	}
-	if out.Commit > c.check.commit {
-		c.note("%d     commits %d", n.id, out.Commit)
-	}
-	c.check.after(n)
-	c.flushSoon(n)
-}
-
-// note adds what happened to the hash of the run.
-func (c *testCluster) note(format string, args ...any) {
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%d %d ", c.hash, c.now)
-	fmt.Fprintf(h, format, args...)
-	c.hash = h.Sum64()
-	c.tracef(format, args...)
-}
-
-// contents returns the entries of the frame that a step writes.
-func (c *testCluster) contents(n *testNode, f codec.FrameMeta, in *Input, came []testEntry) []testEntry {
-	switch {
-	case f.IsZero():
-		return nil
-	case len(came) > 0:
-		return came[len(came)-int(f.Count):]
-	}
-	var entries []testEntry
-	for i := range codec.Index(f.Count) {
-		e := testEntry{id: codec.LogID{Leader: f.Leader, Index: f.First + i}, kind: f.Kind}
-		switch f.Kind {
-		case codec.EntryNormal:
-			c.nextData++
-			e.data = c.nextData
-		case codec.EntryMembership:
-			e.membership = in.Membership
-		}
-		entries = append(entries, e)
-	}
-	return entries
-}
-
-func (c *testCluster) packet(n *testNode, s Send) testPacket {
-	p := testPacket{from: n.id, to: s.To, send: s}
-	if f := s.Frame; !f.IsZero() {
-		p.entries = slices.Clone(n.mem.entries[f.First-1 : f.Last()])
-	}
-	return p
-}
-
-// send puts a packet on its way.
-func (c *testCluster) send(n *testNode, p testPacket) {
-	c.check.leaves(n, &p)
-	c.note("%s", p.String())
-	copies := 1
-	if c.duplicate != nil && c.duplicate() {
-		copies = 2
-	}
-	for range copies {
-		d := time.Duration(0)
-		if c.delay != nil {
-			var arrives bool
-			if d, arrives = c.delay(&p); !arrives {
-				continue
-			}
-		}
-		c.after(d, func() { c.deliver(p) })
-	}
-}
-
-// deliver hands a packet to its receiver, if that runs.
-func (c *testCluster) deliver(p testPacket) {
-	if n := c.node(p.to); n != nil && n.up() {
-		in := Input{Kind: InputMessage, Peer: p.from, Message: c.overTheWire(&p.send.Message), Frame: p.send.Frame}
-		if len(p.entries) > 0 {
-			in.Membership = p.entries[0].membership
-		}
-		c.stepWith(n, &in, p.entries)
-	}
-}
-
-// overTheWire returns the message as its receiver reads it: whatever a core sends must have bytes, and survive them.
-func (c *testCluster) overTheWire(m *codec.Message) codec.Message {
-	read, _, _, err := codec.ReadMessage(codec.AppendMessage(nil, m, 0), codec.MessageHeaderSize)
-	if err != nil || read != *m {
-		c.t.Fatalf("%+v is read as %+v, %v", *m, read, err)
-	}
-	return read
-}
-
-func (c *testCluster) node(id codec.NodeID) *testNode {
-	if id == 0 || int(id) > len(c.nodes) {
-		return nil
-	}
-	return c.nodes[id-1]
-}
-
-// flushSoon starts the disk on what waits, as one group commit.
-func (c *testCluster) flushSoon(n *testNode) {
-	if n.busy || n.stuck || len(n.writes) == 0 {
-		return
-	}
-	n.busy = true
-	d, life, seq := time.Duration(0), n.life, n.writes[len(n.writes)-1].Seq
-	if c.flushDelay != nil {
-		d = c.flushDelay(n)
-	}
-	c.after(d, func() {
-		if n.up() && n.life == life {
-			n.busy = false
-			c.flush(n, seq)
-		}
-	})
-}
-
-// flush makes a node's writes up to seq durable and reports it.
-func (c *testCluster) flush(n *testNode, seq uint64) {
-	c.note("%d     flushed #%d", n.id, seq)
-	for len(n.writes) > 0 && n.writes[0].Seq <= seq {
-		n.disk.apply(&n.writes[0])
-		n.writes = n.writes[1:]
-	}
-	for len(n.held) > 0 && n.heldSeq[0] <= seq {
-		p := n.held[0]
-		n.held, n.heldSeq = n.held[1:], n.heldSeq[1:]
-		c.send(n, p)
-	}
-	c.step(n, &Input{Kind: InputFlushed, Seq: seq})
-}
 
 // propose gives a node count entries; it reports whether they were taken.
 func (c *testCluster) propose(n *testNode, count int) bool {

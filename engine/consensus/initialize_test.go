@@ -128,12 +128,13 @@ func TestDispatchTables(t *testing.T) {
 		{Candidate, uint8(InputPeerDown)}: true,
 	}
 	emptyMessages := map[cell]bool{
-		{Learner, uint8(codec.MessageVoteReply)}: true, {Follower, uint8(codec.MessageVoteReply)}: true,
-		{Leader, uint8(codec.MessageVoteReply)}:    true,
+		{Learner, uint8(codec.MessageVoteReply)}: true, {Leader, uint8(codec.MessageVoteReply)}: true,
 		{Learner, uint8(codec.MessageAppendReply)}: true, {Follower, uint8(codec.MessageAppendReply)}: true,
 		{Candidate, uint8(codec.MessageAppendReply)}:  true,
 		{Learner, uint8(codec.MessageHeartbeatReply)}: true, {Follower, uint8(codec.MessageHeartbeatReply)}: true,
 		{Candidate, uint8(codec.MessageHeartbeatReply)}: true,
+		{Learner, uint8(codec.MessageTransferReply)}:    true, {Follower, uint8(codec.MessageTransferReply)}: true,
+		{Candidate, uint8(codec.MessageTransferReply)}: true,
 	}
 	for role := range roleEnd {
 		for kind := range inputKindEnd {
