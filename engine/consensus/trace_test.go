@@ -1,86 +1,231 @@
 package consensus
 
 import (
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/datadriven"
+
 	"github.com/millrace/millrace/codec"
 )
 
-var updateTraces = flag.Bool("update", false, "write the golden traces anew")
-
-// TestTraces compares what is written, sent and committed in a few scenes, word for word, with the files in testdata.
-// They are also the shortest way to see the protocol at work.
+// TestTraces plays the files in testdata/traces: scenes whose outcome hangs on the exact order of messages, writes and
+// crashes, told in a small language (trace_commands_test.go, trace_network_test.go) and compared word for word with what
+// happened. The checker of the random runs looks at every step here too. They are also the shortest way to see the
+// protocol at work. -rewrite writes the outcomes anew; they are then to be read line by line.
 func TestTraces(t *testing.T) {
-	for name, play := range map[string]func(c *testCluster, say func(string)){
-		"election_and_put": func(c *testCluster, say func(string)) {
-			say("three nodes start; node 1 is initialized with all of them and campaigns")
-			c.startAll(codec.SeveralLeadersPerTerm)
-			leader := c.elect()
-			c.settle()
-			say("a proposal of two entries: sent before the leader's own write, committed by a majority of flushes")
-			c.propose(leader, 2)
-			c.settle()
-			say("the next heartbeat tells the commit")
-			c.run(testHeartbeat, nil)
-		},
-		"leader_change": func(c *testCluster, say func(string)) {
-			c.trace = nil
-			c.startAll(codec.SeveralLeadersPerTerm)
-			old := c.elect()
-			c.run(testHeartbeat, nil)
-			say(fmt.Sprintf("leader %d is cut off and appends two entries that nobody else gets", old.id))
-			c.isolate(old.id)
-			c.propose(old, 2)
-			c.run(2*testTimeouts, func() bool { return c.leader() != old && c.leader().core.commit == c.leader().core.log.last.Index })
-			say(fmt.Sprintf("leader %d has taken over; the old one comes back", c.leader().id))
-			c.heal()
-			c.run(3*testHeartbeat/2, nil)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var b strings.Builder
-			c := newTestCluster(t, 4, 3)
-			line := func(format string, args ...any) {
-				fmt.Fprintf(&b, "%7.1fms  %s\n", float64(c.now)/float64(time.Millisecond), fmt.Sprintf(format, args...))
-			}
-			c.trace = line
-			play(c, func(what string) {
-				fmt.Fprintf(&b, "# %s\n", what)
-				c.trace = line
-			})
-			path := filepath.Join("testdata", name+".txt")
-			if *updateTraces {
-				if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			golden, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			compareLines(t, path, strings.Split(b.String(), "\n"), strings.Split(string(golden), "\n"))
-		})
+	datadriven.Walk(t, "testdata/traces", func(t *testing.T, path string) {
+		s := newStage(t)
+		datadriven.RunTest(t, path, s.play)
+	})
+}
+
+// stage plays one trace: a cluster in virtual time whose network and disks do what the file says. Left alone, packets
+// arrive in the order in which they were sent and disks finish at once, before the next command. Nodes campaign only
+// when told, unless the file says otherwise, so that nothing depends on a random timeout.
+type stage struct {
+	c    *testCluster
+	mode codec.VoteMode
+	// everyone is the configuration of every node that has none in own.
+	everyone Config
+	own      map[codec.NodeID]Config
+	rules    []networkRule
+	held     []testPacket // by rules that hold
+	hidden   map[string]bool
+	quiet    bool
+	out      strings.Builder
+	shown    Instant // time of the last line
+}
+
+func newStage(t *testing.T) *stage {
+	s := &stage{
+		c: newTestCluster(t, 1, 0), mode: several, everyone: testConfig(0),
+		own: map[codec.NodeID]Config{}, hidden: map[string]bool{},
+	}
+	s.everyone.Switches.NoElections = true
+	s.c.config = func(id codec.NodeID) Config {
+		cfg, ok := s.own[id]
+		if !ok {
+			cfg = s.everyone
+		}
+		cfg.Node = id
+		return cfg
+	}
+	s.c.trace = s.line
+	s.c.network = s.network
+	return s
+}
+
+// line adds a line about what happened, behind the time if that has moved on.
+func (s *stage) line(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !s.hides(text) {
+		s.say("%s", text)
 	}
 }
 
-func compareLines(t *testing.T, path string, got, want []string) {
-	t.Helper()
-	for i := range max(len(got), len(want)) {
-		g, w := "(end)", "(end)"
-		if i < len(got) {
-			g = got[i]
-		}
-		if i < len(want) {
-			w = want[i]
-		}
-		if g != w {
-			t.Fatalf("%s:%d\n got %s\nwant %s\n(-update writes the file anew)", path, i+1, g, w)
+// say adds a line that a command asked for, behind the time if that has moved on.
+func (s *stage) say(format string, args ...any) {
+	if s.quiet {
+		return
+	}
+	if s.c.now != s.shown {
+		s.shown = s.c.now
+		fmt.Fprintf(&s.out, "at %v\n", time.Duration(s.c.now).Round(ms))
+	}
+	fmt.Fprintf(&s.out, format+"\n", args...)
+}
+
+// hides reports whether a line holds a word that the file does not want to see.
+func (s *stage) hides(text string) bool {
+	for word := range strings.FieldsSeq(text) {
+		if s.hidden[word] {
+			return true
 		}
 	}
+	return false
+}
+
+// play carries out the commands of one paragraph of a file, one a line, each with all that follows from it.
+func (s *stage) play(t *testing.T, td *datadriven.TestData) string {
+	s.c.t = t
+	s.out.Reset()
+	for line := range strings.SplitSeq(td.FullCmd()+"\n"+td.Input, "\n") {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			s.command(td.Pos, line)
+		}
+	}
+	return s.out.String()
+}
+
+// syntaxError says what is wrong with a line of a trace file.
+type syntaxError string
+
+// mistake ends a command because of a mistake in the file.
+func mistake(format string, args ...any) { panic(syntaxError(fmt.Sprintf(format, args...))) }
+
+// command carries out one line.
+func (s *stage) command(pos, line string) {
+	s.c.t.Helper()
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case syntaxError:
+			s.c.t.Fatalf("%s: %s: %s", pos, line, string(r))
+		default:
+			s.c.t.Logf("%s: %s\n%s", pos, line, s.out.String())
+			panic(r)
+		}
+	}()
+	rest, quiet := strings.CutPrefix(line, "quiet ")
+	name, list, err := datadriven.ParseLine(rest)
+	if err != nil {
+		mistake("%v", err)
+	}
+	do := traceCommands[name]
+	if do == nil {
+		mistake("no such command")
+	}
+	s.quiet = quiet
+	args := &arguments{list: list, used: make([]bool, len(list))}
+	do(s, args)
+	s.settle()
+	s.quiet = false
+	for i, used := range args.used {
+		if !used {
+			mistake("argument %s means nothing here", list[i])
+		}
+	}
+}
+
+// settle lets everything happen that takes no time.
+func (s *stage) settle() {
+	events := 0
+	if s.c.run(0, func() bool { events++; return events > 50_000 }) {
+		s.c.t.Fatalf("no end of messages at %v:\n%.3000s", time.Duration(s.c.now), s.out.String())
+	}
+}
+
+// arguments are those of one command. What no command asks for is a mistake in the file.
+type arguments struct {
+	list []datadriven.CmdArg
+	used []bool
+}
+
+// find returns the argument of that key, the one with a value if a bare word is the same, and notes that it means
+// something.
+func (a *arguments) find(key string) *datadriven.CmdArg {
+	found := -1
+	for i, arg := range a.list {
+		if arg.Key == key && (found < 0 || len(arg.Vals) > 0) {
+			found = i
+		}
+	}
+	if found < 0 {
+		return nil
+	}
+	a.used[found] = true
+	return &a.list[found]
+}
+
+func (a *arguments) has(key string) bool { return a.find(key) != nil }
+
+// text returns the value of a key that must be there.
+func (a *arguments) text(key string) string {
+	arg := a.find(key)
+	if arg == nil || len(arg.Vals) != 1 {
+		mistake("want %s=...", key)
+	}
+	return arg.Vals[0]
+}
+
+func (a *arguments) number(key string, otherwise uint64) uint64 {
+	if !a.has(key) {
+		return otherwise
+	}
+	return parseNumber(a.text(key))
+}
+
+func (a *arguments) duration(key string, otherwise time.Duration) time.Duration {
+	if !a.has(key) {
+		return otherwise
+	}
+	return parseDuration(a.text(key))
+}
+
+// isOn reads a switch: key=on or key=off.
+func (a *arguments) isOn(key string, otherwise bool) bool {
+	if !a.has(key) {
+		return otherwise
+	}
+	switch a.text(key) {
+	case "on":
+		return true
+	case "off":
+		return false
+	}
+	mistake("%s=%s, want on or off", key, a.text(key))
+	return false
+}
+
+// words returns the arguments without a value that pass the test, in order.
+func (a *arguments) words(test func(string) bool) []string {
+	var out []string
+	for i, arg := range a.list {
+		if len(arg.Vals) == 0 && test(arg.Key) {
+			a.used[i] = true
+			out = append(out, arg.Key)
+		}
+	}
+	return out
+}
+
+// ids returns the node ids among the arguments.
+func (a *arguments) ids() []codec.NodeID {
+	var out []codec.NodeID
+	for _, word := range a.words(func(w string) bool { return strings.Trim(w, "0123456789") == "" }) {
+		out = append(out, codec.NodeID(parseNumber(word)))
+	}
+	return out
 }
