@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
@@ -114,20 +115,41 @@ func (l *loop) membershipChanged() {
 	m := l.core.Membership()
 	l.publishMembership()
 	l.book.setMembers(m)
-	var peers []codec.Node
 	if m != nil {
-		for _, n := range m.Nodes {
-			if n.ID != l.cfg.NodeID {
-				peers = append(peers, n)
-			}
-		}
 		l.noteFinal(m)
 		l.log.Info("membership", "entry", l.status.MemberAt, "transient", m.Transient, "configs", m.Configs, "nodes", len(m.Nodes))
 	}
-	l.transport.SetPeers(peers)
 	if err := l.checkWitness(); err != nil {
 		l.fail(err)
 	}
+	l.setPeers(m)
+}
+
+// setPeers tells the transport whom to reach. Members that have left stay until that is committed: a leader that removes
+// itself needs their answers to commit it.
+func (l *loop) setPeers(m *codec.Membership) {
+	var peers []codec.Node
+	if m != nil {
+		peers = slices.Clone(m.Nodes)
+	}
+	if !l.memberOpen {
+		l.settledNodes = peers
+	}
+	for _, n := range l.settledNodes {
+		if m == nil {
+			break
+		}
+		if _, stays := m.Node(n.ID); !stays {
+			peers = append(peers, n)
+		}
+	}
+	l.transport.SetPeers(slices.DeleteFunc(slices.Clone(peers), func(n codec.Node) bool { return n.ID == l.cfg.NodeID }))
+}
+
+// membershipCommitted ends what waited for the effective membership to be committed.
+func (l *loop) membershipCommitted() {
+	l.publishMembership()
+	l.setPeers(l.core.Membership())
 }
 
 // checkWitness returns why this node can't be what the membership makes of it.

@@ -26,6 +26,12 @@ var ErrInitialized = consensus.ErrInitialized
 // which; nothing was changed.
 var ErrMembership = consensus.ErrMembership
 
+// IntersectionError is wrapped beside [ErrMembership] where two quorums can miss each other, and names them.
+type IntersectionError = consensus.IntersectionError
+
+// WitnessQuorumError is wrapped beside [ErrMembership] where witnesses alone could commit, and names them.
+type WitnessQuorumError = consensus.WitnessQuorumError
+
 // ErrNotMember is wrapped by calls that name a node which the membership does not hold. Nothing was changed.
 var ErrNotMember = consensus.ErrNotMember
 

@@ -58,8 +58,10 @@ type loop struct {
 	awaiting  []flushAsk            // callers who wait for a write to be durable
 	errands   []errand              // of callers, begun and not answered
 	disagreed map[codec.NodeID]bool // peers with another vote mode of which a warning was logged
-	// memberOpen says that the effective membership was not committed when it was published.
-	memberOpen bool
+	// memberOpen says that the effective membership was not committed when it was published, and settledNodes who
+	// belonged to the newest one that was.
+	memberOpen   bool
+	settledNodes []codec.Node
 	// handoverEnd is until when proposals wait for the next leader to be known, after this one handed over.
 	handoverEnd consensus.Instant
 	draining    bool // Close was called: end when nothing is pending
@@ -126,7 +128,7 @@ func (l *loop) round() {
 	}
 	l.noteFlushed()
 	if l.memberOpen && l.status.MemberAt.Index <= l.out.Commit {
-		l.publishMembership()
+		l.membershipCommitted()
 	}
 	l.feed()
 	l.runErrands()

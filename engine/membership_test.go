@@ -382,7 +382,7 @@ func TestChangeRefusals(t *testing.T) {
 		{"a voter to promote", []Change{SetNode(codec.Node{ID: 2, Promote: true})}, ErrMembership, "voter 2 is to be promoted"},
 		{"a member that becomes a witness", []Change{SetNode(codec.Node{ID: 2, Witness: true})}, ErrMembership, "node 2 is a witness: true, want false"},
 		{"no thresholds", []Change{SetQuorum(codec.QuorumSystem{Kind: codec.QuorumFlexible})}, ErrMembership, "thresholds 0 for elections"},
-		{"quorums that miss each other", []Change{SetQuorum(codec.QuorumSystem{Kind: codec.QuorumFlexible, Election: 1, Write: 2})}, ErrMembership, ""},
+		{"quorums that miss each other", []Change{SetQuorum(codec.QuorumSystem{Kind: codec.QuorumFlexible, Election: 1, Write: 2})}, ErrMembership, "have no voter in common"},
 		{"weights of others", []Change{SetQuorum(weights), Demote(3)}, ErrMembership, "want a SetQuorum behind it in the same call"},
 		{"configs without their voters", []Change{SetConfigs(codec.MajorityConfig(1, 9))}, ErrMembership, "voter 9 is not among the nodes"},
 		{"another membership", []Change{Demote(3), IfMembership(codec.LogID{Index: 77})}, nil, "the change expects T0-N0-77"},
