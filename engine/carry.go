@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
@@ -40,7 +41,7 @@ func (l *loop) write(w *consensus.Write, f codec.Frame) bool {
 	}
 	if !w.Frame.IsZero() {
 		var err error
-		if lw.Frame, err = frameFor(w.Frame, f); err != nil {
+		if lw.Frame, err = frameFor(w, f); err != nil {
 			l.fail(fmt.Errorf("frame at index %d: %w", w.Frame.First, err))
 			return false
 		}
@@ -52,50 +53,124 @@ func (l *loop) write(w *consensus.Write, f codec.Frame) bool {
 	return true
 }
 
-// frameFor returns the frame that a write describes: the input's own, its rest where the log holds its beginning, or a
-// blank one.
-func frameFor(meta codec.FrameMeta, f codec.Frame) (codec.Frame, error) {
-	if f.IsZero() {
-		if meta.Kind != codec.EntryBlank {
-			panic("BUG: a write names a frame that its input did not bring")
+// frameFor returns the frame that a write describes: the input's own, its rest where the log holds its beginning, a
+// membership's, or a blank one.
+func frameFor(w *consensus.Write, f codec.Frame) (codec.Frame, error) {
+	meta := w.Frame
+	switch {
+	case !f.IsZero():
+		if got := f.Meta(); got.First != meta.First || got.Count != meta.Count {
+			return codec.CutFrame(f, meta.First, meta.Last())
 		}
+		return f, nil
+	case meta.Kind == codec.EntryMembership && w.Membership != nil:
+		return membershipFrame(meta, w.Membership)
+	case meta.Kind == codec.EntryBlank:
 		return codec.SealFrame(codec.AppendEntry(make([]byte, codec.FrameHeaderSize, codec.FrameHeaderSize+1), nil), meta, codec.CompressionNone)
 	}
-	if got := f.Meta(); got.First != meta.First || got.Count != meta.Count {
-		return codec.CutFrame(f, meta.First, meta.Last())
-	}
-	return f, nil
+	panic("BUG: a write names a frame that its input did not bring")
+}
+
+// membershipFrame encodes a membership entry.
+func membershipFrame(meta codec.FrameMeta, m *codec.Membership) (codec.Frame, error) {
+	body := codec.AppendEntry(make([]byte, codec.FrameHeaderSize), codec.AppendMembership(nil, m))
+	return codec.SealFrame(body, meta, codec.CompressionNone)
 }
 
 // noteStatus publishes what changed with the newest step and ends what a lost leadership leaves behind.
 func (l *loop) noteStatus() {
 	before := l.status
 	l.status = l.core.Status()
-	if l.status.MemberAt != before.MemberAt {
+	now := &l.status
+	if now.MemberAt != before.MemberAt {
 		l.membershipChanged()
 	}
-	if l.status.Role == before.Role && l.status.Leader == before.Leader && l.status.MemberAt == before.MemberAt &&
-		l.status.Vote == before.Vote {
+	if now.Disagreed != before.Disagreed {
+		l.noteDisagreement(now.DisagreedWith)
+	}
+	if before.Blocked && !now.Blocked {
+		l.unblock(now.Role == consensus.Leader)
+	}
+	if now.Role == before.Role && now.Leader == before.Leader && now.MemberAt == before.MemberAt && now.Vote == before.Vote {
 		return
 	}
-	if before.Role == consensus.Leader && (l.status.Role != consensus.Leader || l.status.Vote != before.Vote) {
+	if before.Role == consensus.Leader && (now.Role != consensus.Leader || now.Vote != before.Vote) {
 		l.abandonProposals()
 	}
 	l.publishLeader()
 }
 
-// membershipChanged tells the transport whom to reach.
+// unblock lets proposals go on that waited while this leader was handing over: at once where it leads on, else when the
+// next leader is known, for as long as an election should take at most.
+func (l *loop) unblock(leads bool) {
+	if !leads {
+		l.handoverEnd = l.now.Add(l.cfg.ElectionTimeoutMin)
+	}
+	l.box.signal()
+}
+
+// membershipChanged tells the transport whom to reach, callers who belongs to the cluster, and waiting changes that they
+// went a step on.
 func (l *loop) membershipChanged() {
+	m := l.core.Membership()
+	l.publishMembership()
+	l.book.setMembers(m)
+	if m != nil {
+		l.noteFinal(m)
+		l.log.Info("membership", "entry", l.status.MemberAt, "transient", m.Transient, "configs", m.Configs, "nodes", len(m.Nodes))
+	}
+	if err := l.checkWitness(); err != nil {
+		l.fail(err)
+	}
+	l.setPeers(m)
+}
+
+// setPeers tells the transport whom to reach. Members that have left stay until that is committed: a leader that removes
+// itself needs their answers to commit it.
+func (l *loop) setPeers(m *codec.Membership) {
 	var peers []codec.Node
-	if m := l.core.Membership(); m != nil {
-		l.book.setMembers(m)
-		for _, n := range m.Nodes {
-			if n.ID != l.cfg.NodeID {
-				peers = append(peers, n)
-			}
+	if m != nil {
+		peers = slices.Clone(m.Nodes)
+	}
+	if !l.memberOpen {
+		l.settledNodes = peers
+	}
+	for _, n := range l.settledNodes {
+		if m == nil {
+			break
+		}
+		if _, stays := m.Node(n.ID); !stays {
+			peers = append(peers, n)
 		}
 	}
-	l.transport.SetPeers(peers)
+	l.transport.SetPeers(slices.DeleteFunc(slices.Clone(peers), func(n codec.Node) bool { return n.ID == l.cfg.NodeID }))
+}
+
+// membershipCommitted ends what waited for the effective membership to be committed.
+func (l *loop) membershipCommitted() {
+	l.publishMembership()
+	l.setPeers(l.core.Membership())
+}
+
+// checkWitness returns why this node can't be what the membership makes of it.
+func (l *loop) checkWitness() error {
+	m := l.core.Membership()
+	if m == nil {
+		return nil
+	}
+	if n, member := m.Node(l.cfg.NodeID); member && n.Witness != l.cfg.Witness {
+		return &WitnessError{Node: n.ID, Opened: l.cfg.Witness, Member: n.Witness, LogID: l.core.Status().MemberAt}
+	}
+	return nil
+}
+
+// noteDisagreement warns once of each peer whose messages are dropped because it counts leaders another way.
+func (l *loop) noteDisagreement(peer codec.NodeID) {
+	if !l.disagreed[peer] {
+		l.disagreed[peer] = true
+		l.log.Warn("dropping messages of a peer with another vote mode: it was initialized as part of another cluster of the same name, and must be set up anew",
+			"peer", peer, "mode", l.core.Membership().Mode)
+	}
 }
 
 // publishLeader makes the leader known to callers.

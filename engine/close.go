@@ -47,9 +47,10 @@ func (l *loop) shutdown() {
 	l.timer.Stop()
 	stopped := l.stopCause()
 	r.intake.Close(stopped)
-	for _, b := range l.intake.Take(nil) {
+	for _, b := range l.intake.Take(l.batches) {
 		l.applier.Refuse(b, stopped)
 	}
+	l.batches = nil
 	for i := range l.proposed {
 		l.lose(&l.proposed[i], stopped)
 	}
@@ -57,6 +58,10 @@ func (l *loop) shutdown() {
 	for _, ask := range l.awaiting {
 		ask.reply <- &UnknownError{Cause: stopped}
 	}
+	for _, e := range l.errands {
+		e.abandon(stopped)
+	}
+	l.errands = nil
 	last := l.collect()
 	r.last.Store(&last)
 	for _, query := range l.box.close().queries {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -76,19 +77,25 @@ func (s *register) await(t testing.TB, n int) uint32 {
 type cluster struct {
 	t     testing.TB
 	nodes map[codec.NodeID]*Raft
-	sms   map[codec.NodeID]*register
+	sms   map[codec.NodeID]*register // of those that are no witnesses
 	cfgs  map[codec.NodeID]Config
 	net   *netio.Network // nil over TCP
+	cable *cables        // nil unless asked for
 	blind bool
+	dir   string
+	kind  clusterOptions
 }
 
 type clusterOptions struct {
 	nodes  int
 	memory bool           // instead of a WAL in a directory
 	tcp    bool           // instead of the in-process network
+	cables bool           // that can be cut and tapped, on either network
 	blind  bool           // with state machines that keep nothing
 	mode   codec.VoteMode // default: several leaders per term
 	adjust func(*Config)
+	// first says what the first membership is, of all nodes; nil: all are voters. Its first voter is initialized.
+	first func(nodes []codec.Node) codec.Membership
 }
 
 // startCluster opens the nodes, initializes the first and waits for a leader.
@@ -97,44 +104,64 @@ func startCluster(t testing.TB, o clusterOptions) *cluster {
 	if o.mode == 0 {
 		o.mode = codec.SeveralLeadersPerTerm
 	}
-	c := &cluster{t: t, blind: o.blind, nodes: map[codec.NodeID]*Raft{}, sms: map[codec.NodeID]*register{}, cfgs: map[codec.NodeID]Config{}}
+	c := &cluster{
+		t: t, blind: o.blind, dir: t.TempDir(), kind: o,
+		nodes: map[codec.NodeID]*Raft{}, sms: map[codec.NodeID]*register{}, cfgs: map[codec.NodeID]Config{},
+	}
 	if !o.tcp {
 		c.net = netio.NewNetwork()
 	}
-	dir := t.TempDir()
-	var members []codec.Node
-	for id := codec.NodeID(1); id <= codec.NodeID(o.nodes); id++ {
-		cfg := Config{
-			NodeID: id, ClusterID: "test", Seed: uint64(id), Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-			ElectionTimeoutMin: 150 * time.Millisecond, ElectionTimeoutMax: 300 * time.Millisecond, HeartbeatInterval: 25 * time.Millisecond,
-		}
-		if !o.memory {
-			cfg.Dir = filepath.Join(dir, fmt.Sprint(id))
-		}
-		if o.tcp {
-			cfg.Listen = "127.0.0.1:0"
-		}
-		if o.adjust != nil {
-			o.adjust(&cfg)
-		}
-		c.cfgs[id] = cfg
-		c.open(id)
-		members = append(members, codec.Node{ID: id, Address: c.nodes[id].Addr()})
-		if o.tcp { // a node comes back at the address the others know
-			cfg.Listen = c.nodes[id].Addr()
-			c.cfgs[id] = cfg
-		}
+	if o.cables {
+		c.cable = newCables()
 	}
 	t.Cleanup(func() {
 		for id := range c.nodes {
 			c.close(id)
 		}
 	})
-	if err := c.nodes[1].Initialize(t.Context(), codec.NewMembership(o.mode, members...)); err != nil {
+	var nodes []codec.Node
+	for id := codec.NodeID(1); id <= codec.NodeID(o.nodes); id++ {
+		nodes = append(nodes, c.add(id))
+	}
+	first := codec.NewMembership(o.mode, nodes...)
+	if o.first != nil {
+		first = o.first(nodes)
+	}
+	if err := c.nodes[first.Configs[0].Voters[0]].Initialize(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
 	c.leader()
 	return c
+}
+
+// add opens a new node, which is no member yet, and returns what a membership says of it.
+func (c *cluster) add(id codec.NodeID) codec.Node {
+	c.t.Helper()
+	cfg := Config{
+		NodeID: id, ClusterID: "test", Seed: uint64(id), Logger: slog.New(slog.NewTextHandler(c.t.Output(), nil)),
+		ElectionTimeoutMin: 150 * time.Millisecond, ElectionTimeoutMax: 300 * time.Millisecond, HeartbeatInterval: 25 * time.Millisecond,
+	}
+	if !c.kind.memory {
+		cfg.Dir = filepath.Join(c.dir, fmt.Sprint(id))
+	}
+	if c.kind.tcp {
+		cfg.Listen = "127.0.0.1:0"
+	}
+	if c.kind.adjust != nil {
+		c.kind.adjust(&cfg)
+	}
+	c.cfgs[id] = cfg
+	c.open(id)
+	if c.kind.tcp { // a node comes back at the address the others know
+		cfg.Listen = c.nodes[id].Addr()
+		c.cfgs[id] = cfg
+	}
+	return c.node(id)
+}
+
+// node returns what a membership says of a node that was added.
+func (c *cluster) node(id codec.NodeID) codec.Node {
+	return codec.Node{ID: id, Address: c.nodes[id].Addr(), Witness: c.cfgs[id].Witness}
 }
 
 // open starts a node on its configuration with an empty state machine.
@@ -144,27 +171,53 @@ func (c *cluster) open(id codec.NodeID) {
 	if cfg.Dir == "" && cfg.Log == nil {
 		cfg.Log = MemoryLog()
 	}
-	if c.net != nil && cfg.Transport == nil {
-		if cfg.Log == nil {
-			log, err := openLog(mustDefaults(c.t, cfg))
-			if err != nil {
-				c.t.Fatal(err)
-			}
-			cfg.Log, cfg.Dir = log, ""
-		}
-		cfg.Transport = c.net.Transport(id, cfg.ClusterID, cfg.Log.Incarnation())
+	if cfg.Transport == nil && (c.net != nil || c.cable != nil) {
+		c.wire(&cfg)
 	}
-	c.sms[id] = newRegister()
-	c.sms[id].blind = c.blind
-	node, err := Open(cfg, c.sms[id])
+	var sm StateMachine
+	if !cfg.Witness {
+		c.sms[id] = newRegister()
+		c.sms[id].blind = c.blind
+		sm = c.sms[id]
+	}
+	node, err := Open(cfg, sm)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.nodes[id] = node
 }
 
+// wire gives a node's configuration a transport, and so a log that tells its incarnation.
+func (c *cluster) wire(cfg *Config) {
+	c.t.Helper()
+	if cfg.Log == nil {
+		log, err := openLog(mustDefaults(c.t, *cfg))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		cfg.Log, cfg.Dir = log, ""
+	}
+	if c.net != nil {
+		cfg.Transport = c.net.Transport(cfg.NodeID, cfg.ClusterID, cfg.Log.Incarnation())
+	} else {
+		full := mustDefaults(c.t, *cfg)
+		full.Listen = cfg.Listen
+		transport, err := newTransport(full, cfg.Log.Incarnation())
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		cfg.Transport, cfg.Listen = transport, ""
+	}
+	if c.cable != nil {
+		cfg.Transport = c.cable.plug(cfg.NodeID, cfg.Transport)
+	}
+}
+
 func mustDefaults(t testing.TB, cfg Config) *Config {
 	cfg.Listen = "127.0.0.1:0"
+	if cfg.Log != nil {
+		cfg.Dir = ""
+	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		t.Fatal(err)
@@ -228,21 +281,49 @@ func (c *cluster) propose(data string) Result {
 	}
 }
 
-// agree waits until every node applied n entries and checks that they are the same.
+// agree waits until every node that is no witness applied n entries and checks that they are the same.
 func (c *cluster) agree(n int) {
 	c.t.Helper()
 	hashes := map[uint32]bool{}
 	for id := range c.nodes {
-		hashes[c.sms[id].await(c.t, n)] = true
+		if !c.cfgs[id].Witness {
+			hashes[c.sms[id].await(c.t, n)] = true
+		}
 	}
 	if len(hashes) != 1 {
 		c.t.Fatalf("the nodes applied different entries: %d hashes after %d entries", len(hashes), n)
 	}
 }
 
+// others returns the running nodes without these.
+func (c *cluster) others(without ...codec.NodeID) (ids []codec.NodeID) {
+	for id := range c.nodes {
+		if !slices.Contains(without, id) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// until polls state that has no event of its own.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited 20 s for %s", what)
+		}
+		<-tick.C
+	}
+}
+
 func eachKind(t *testing.T, test func(t *testing.T, o clusterOptions)) {
 	for _, o := range []clusterOptions{{memory: true}, {memory: true, tcp: true}, {}, {tcp: true}} {
 		t.Run(fmt.Sprintf("memory=%v,tcp=%v", o.memory, o.tcp), func(t *testing.T) {
+			t.Parallel()
 			o.nodes = 3
 			test(t, o)
 		})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/wal"
 )
@@ -39,6 +40,23 @@ type Config struct {
 	ElectionTimeoutMin, ElectionTimeoutMax time.Duration
 	// HeartbeatInterval is how often a leader makes itself heard, at most half of ElectionTimeoutMin. Default 50 ms.
 	HeartbeatInterval time.Duration
+	// DiskStallTimeout is how long a leader's own disk may flush nothing of what waits for it before the leader steps
+	// down, so that a node whose disk works can lead. Default 5 s: a healthy disk under load pauses for a second or two,
+	// the others commit without it meanwhile, and what waits for the disk fills the memory. Below 0: for ever.
+	DiskStallTimeout time.Duration
+	// Switches are the parts of the protocol that are off at start, by default none. [Raft.SetSwitches] changes them.
+	Switches Switches
+	// NoLeaderRestore makes a leader that was closed cleanly ask for votes again when it is opened. Default false: it
+	// resumes its leadership in the same term, since the sealed log proves that all it ever sent is on its disk.
+	NoLeaderRestore bool
+	// AllowLogReversion lets a leader fill up a peer again whose log lost entries that the peer had acknowledged, as
+	// [Trigger.AllowReversion] does once for one peer. Those entries may have been committed by that peer's copies: it
+	// is for data that may be lost. Default false: such a peer gets nothing more, and is shown as Lost in the metrics.
+	AllowLogReversion bool
+	// Witness says that this node is to be a witness: it keeps the headers of frames instead of entries, votes and
+	// counts for commits, never leads, and has no state machine. It must agree with the node's entry in the membership
+	// (see [WitnessError]). Default false.
+	Witness bool
 
 	// Compression of the frames that this node proposes. Default none.
 	Compression codec.Compression
@@ -80,6 +98,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.ElectionTimeoutMin, time.Second},
 		{&c.ElectionTimeoutMax, max(2*time.Second, 2*c.ElectionTimeoutMin)},
 		{&c.HeartbeatInterval, 50 * time.Millisecond},
+		{&c.DiskStallTimeout, 5 * time.Second},
 		{&c.CloseTimeout, 2 * time.Second},
 	} {
 		if *d.value == 0 {
@@ -113,6 +132,18 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c, c.validate()
+}
+
+// consensus returns what the Consensus Module needs of a complete configuration.
+func (c *Config) consensus() consensus.Config {
+	return consensus.Config{
+		Node: c.NodeID, Group: theGroup,
+		ElectionTimeoutMin: c.ElectionTimeoutMin, ElectionTimeoutMax: c.ElectionTimeoutMax,
+		HeartbeatInterval: c.HeartbeatInterval, DiskStallTimeout: max(c.DiskStallTimeout, 0),
+		WindowBytesMax: c.WindowBytesMax, WindowFramesMax: c.WindowFramesMax,
+		RestoreLeader: !c.NoLeaderRestore, AllowLogReversion: c.AllowLogReversion, Switches: c.Switches,
+		Seed: c.Seed,
+	}
 }
 
 func (c *Config) validate() error {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
 	"github.com/millrace/millrace/netio"
 )
 
@@ -71,7 +73,8 @@ func TestConfigRefusals(t *testing.T) {
 		tested[tt.field] = true
 	}
 	// Every field has a range, but for those that take any value.
-	anything := map[string]bool{"Insecure": true, "Log": true, "Transport": true, "Seed": true, "Logger": true}
+	anything := map[string]bool{"Insecure": true, "Log": true, "Transport": true, "Seed": true, "Logger": true,
+		"DiskStallTimeout": true, "Switches": true, "NoLeaderRestore": true, "AllowLogReversion": true, "Witness": true}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		if tested[f.Name] == anything[f.Name] {
 			t.Errorf("field %s: tested %v, takes anything %v", f.Name, tested[f.Name], anything[f.Name])
@@ -79,10 +82,36 @@ func TestConfigRefusals(t *testing.T) {
 	}
 }
 
-func TestStateMachineIsRequired(t *testing.T) {
-	_, err := Open(Config{NodeID: 1, ClusterID: "c", Dir: t.TempDir(), Listen: "127.0.0.1:0"}, nil)
-	if want := "config: StateMachine is nil, want a state machine"; err == nil || err.Error() != want {
+func TestStateMachineIsRequiredUnlessWitness(t *testing.T) {
+	cfg := Config{NodeID: 1, ClusterID: "c", Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+	_, err := Open(cfg, nil)
+	if want := "config: StateMachine is nil, want a state machine, or Witness set"; err == nil || err.Error() != want {
 		t.Errorf("Open says %v, want %q", err, want)
+	}
+	cfg.Witness = true
+	_, err = Open(cfg, newRegister())
+	if want := "config: StateMachine is *engine.register, want nil for a witness, which has no state"; err == nil || err.Error() != want {
+		t.Errorf("Open says %v, want %q", err, want)
+	}
+}
+
+func TestConsensusConfig(t *testing.T) {
+	cfg, err := Config{NodeID: 7, ClusterID: "c", Dir: "data", Listen: "127.0.0.1:0", Seed: 3}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := consensus.Config{
+		Node: 7, Group: theGroup, ElectionTimeoutMin: time.Second, ElectionTimeoutMax: 2 * time.Second, HeartbeatInterval: 50 * time.Millisecond,
+		WindowBytesMax: 16 << 20, WindowFramesMax: 1024, DiskStallTimeout: 5 * time.Second, RestoreLeader: true, Seed: 3,
+	}
+	if got := cfg.consensus(); got != want {
+		t.Errorf("by default %+v, want %+v", got, want)
+	}
+	cfg.DiskStallTimeout, cfg.NoLeaderRestore, cfg.AllowLogReversion = -1, true, true
+	cfg.Switches = Switches{NoElections: true, NoHeartbeats: true, NoPreVote: true}
+	want.DiskStallTimeout, want.RestoreLeader, want.AllowLogReversion, want.Switches = 0, false, true, cfg.Switches
+	if got := cfg.consensus(); got != want {
+		t.Errorf("with everything changed %+v, want %+v", got, want)
 	}
 }
 
@@ -108,6 +137,12 @@ func TestErrorTexts(t *testing.T) {
 			`node 2 is not the leader; node 3 at "10.0.0.3:7000" is`},
 		{&IncarnationError{Node: 4, Seen: codec.Incarnation{0: 0xab}, Got: codec.Incarnation{15: 0xcd}},
 			"node 4 comes with incarnation 000000000000000000000000000000cd, seen before with ab000000000000000000000000000000: its data directory is another one"},
+		{&StagedError{LogID: codec.LogID{Leader: codec.LeaderID{Term: 2, Node: 1}, Index: 9}, Learners: []codec.NodeID{4, 5}, Cause: context.Canceled},
+			"nodes [4 5] are learners by the entry T2-N1-9 and no voters yet: context canceled"},
+		{&TransferError{Target: 3, Leader: 2}, "leadership was not transferred to node 3: node 2 leads"},
+		{&TransferError{Cause: context.DeadlineExceeded}, "leadership was not transferred to another node: no leader is known: context deadline exceeded"},
+		{&WitnessError{Node: 3, Opened: true, LogID: codec.LogID{Index: 1}},
+			"node 3 is an ordinary member by the membership of T0-N0-1, but was opened as a witness (Config.Witness is true)"},
 	} {
 		if got := tt.err.Error(); got != tt.want {
 			t.Errorf("%T says %q, want %q", tt.err, got, tt.want)

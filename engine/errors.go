@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
 	"github.com/millrace/millrace/pipeline"
 )
 
@@ -18,11 +19,120 @@ var ErrStopped = pipeline.ErrStopped
 var ErrTooLarge = pipeline.ErrTooLarge
 
 // ErrInitialized is returned by [Raft.Initialize] on a node that already holds a log or a vote: it belongs to a cluster.
-var ErrInitialized = errors.New("already initialized")
+var ErrInitialized = consensus.ErrInitialized
+
+// ErrMembership is wrapped by [Raft.Initialize] and [Raft.ChangeMembership] for a membership that can't be: its form, a
+// quorum system in which two quorums miss each other, another vote mode, a change of what a witness is. The error says
+// which; nothing was changed.
+var ErrMembership = consensus.ErrMembership
+
+// IntersectionError is wrapped beside [ErrMembership] where two quorums can miss each other, and names them.
+type IntersectionError = consensus.IntersectionError
+
+// WitnessQuorumError is wrapped beside [ErrMembership] where witnesses alone could commit, and names them.
+type WitnessQuorumError = consensus.WitnessQuorumError
+
+// ErrNotMember is wrapped by calls that name a node which the membership does not hold. Nothing was changed.
+var ErrNotMember = consensus.ErrNotMember
+
+// ErrChangeInProgress is wrapped by [Raft.ChangeMembership] while the membership before is not committed, or is a joint
+// one on its way to the next. Nothing was changed; try again when [Raft.Membership] says Committed and not Transient.
+var ErrChangeInProgress = consensus.ErrChangeInProgress
+
+// ErrTransferInProgress is wrapped by [Raft.ChangeMembership] and [Raft.TransferLeadership] on a leader that is handing
+// over. Nothing was changed; ask the next leader.
+var ErrTransferInProgress = consensus.ErrTransferInProgress
+
+// ErrTransferTarget is wrapped by [Raft.TransferLeadership] for a node that can't lead, or leads already.
+var ErrTransferTarget = consensus.ErrTransferTarget
+
+// ErrMayNotCampaign is wrapped by [Trigger.Elect] on a node that can't be elected, or leads already.
+var ErrMayNotCampaign = consensus.ErrMayNotCampaign
+
+// ErrNoLeaderToForget is returned by [Raft.ForgetLeader] on a node that leads, campaigns, or follows nobody.
+var ErrNoLeaderToForget = consensus.ErrNoLeaderToForget
+
+// ErrWitnessLog is wrapped by [Open], or stops a node (see [Raft.Err]), when a log that holds frames without their
+// entries, as a witness keeps them, is to be that of an ordinary member. The node must come back under a new id with an
+// empty log.
+var ErrWitnessLog = consensus.ErrWitnessLog
+
+// ChangedError is what [Raft.ChangeMembership] returns where [IfMembership] named another membership than the effective
+// one. Nothing was changed; read the membership again.
+type ChangedError = consensus.ChangedError
+
+// BehindError says which new voter had not caught up when the wait for it ended; see [Raft.ChangeMembership].
+type BehindError = consensus.BehindError
 
 // errLostLeadership is the cause in the [UnknownError] of proposals that a leader had accepted and not committed when it
 // lost its office. The caller asks the next leader what became of them.
 var errLostLeadership = errors.New("this node lost its leadership")
+
+// errTransferEnded is the cause in the [TransferError] of a leader that gave up to hand over.
+var errTransferEnded = errors.New("the target refused, or did not take over in time")
+
+// StagedError is what [Raft.ChangeMembership] returns when it ended after it had added new voters as learners and before
+// it proposed the change itself. They stay learners; make the same call again, or remove them.
+type StagedError struct {
+	// LogID is that of the membership entry that added them.
+	LogID    codec.LogID
+	Learners []codec.NodeID
+	// Cause says what ended the call: a context's error, lost leadership, or why the change was refused after all.
+	Cause error
+}
+
+// Error names the learners and the cause.
+func (e *StagedError) Error() string {
+	return fmt.Sprintf("nodes %v are learners by the entry %v and no voters yet: %v", e.Learners, e.LogID, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *StagedError) Unwrap() error { return e.Cause }
+
+// TransferError is what [Raft.TransferLeadership] returns when another node than the wanted one leads at its end. The
+// caller looks who does, and may try again.
+type TransferError struct {
+	Target codec.NodeID // 0: any other
+	Leader codec.NodeID // known at the end, 0 for none
+	Cause  error        // nil where another node was elected
+}
+
+// Error names the target, the leader and the cause.
+func (e *TransferError) Error() string {
+	target := "another node"
+	if e.Target != 0 {
+		target = fmt.Sprintf("node %d", e.Target)
+	}
+	leader := "no leader is known"
+	if e.Leader != 0 {
+		leader = fmt.Sprintf("node %d leads", e.Leader)
+	}
+	if e.Cause == nil {
+		return fmt.Sprintf("leadership was not transferred to %s: %s", target, leader)
+	}
+	return fmt.Sprintf("leadership was not transferred to %s: %s: %v", target, leader, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *TransferError) Unwrap() error { return e.Cause }
+
+// WitnessError is returned by [Open], or stops a node (see [Raft.Err]), when [Config.Witness] does not agree with the
+// membership. A witness has no state, so it must not be an ordinary member; a node with a state machine would get none
+// of the entries as a witness. Open the node as what it is, or remove it and add it as what it is to be under a new id.
+type WitnessError struct {
+	Node codec.NodeID
+	// Opened and Member say what the node is by its [Config] and by the membership: true for a witness.
+	Opened, Member bool
+	// LogID is that of the membership.
+	LogID codec.LogID
+}
+
+// Error names the node, the membership and what it was opened as.
+func (e *WitnessError) Error() string {
+	what := map[bool]string{true: "a witness", false: "an ordinary member"}
+	return fmt.Sprintf("node %d is %s by the membership of %v, but was opened as %s (Config.Witness is %v)",
+		e.Node, what[e.Member], e.LogID, what[e.Opened], e.Opened)
+}
 
 // UnknownError is the answer to a proposal whose fate is not known.
 type UnknownError = pipeline.UnknownError

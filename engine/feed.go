@@ -8,8 +8,15 @@ import (
 )
 
 // feed gives the applier every whole frame that is committed, as long as what it holds stays inside its bound. A frame
-// that has left memory is read first; the loop goes on meanwhile.
+// that has left memory is read first; the loop goes on meanwhile. A witness has nothing to apply.
 func (l *loop) feed() {
+	if l.cfg.Witness {
+		if l.fed < l.out.Commit {
+			l.fed = l.out.Commit
+			l.applier.Skip(l.fed)
+		}
+		return
+	}
 	for l.failure == nil && !l.feeding && l.fed < l.out.Commit && !l.crowded(0) {
 		f, ok := l.groupLog.Frame(l.fed + 1)
 		if !ok {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/codec"
@@ -40,27 +41,36 @@ type loop struct {
 	timer      *time.Timer
 
 	// Scratch space, used again in each round.
-	mail    mail
-	batches []*pipeline.Batch
-	lost    []codec.NodeID
-	in      consensus.Input
-	out     consensus.Output
+	mail  mail
+	lost  []codec.NodeID
+	peers []consensus.PeerStatus
+	in    consensus.Input
+	out   consensus.Output
 
 	trusted   map[codec.NodeID]bool // peers whose incarnation is durable
 	status    consensus.Status      // after the newest step
+	batches   []*pipeline.Batch     // taken from the intake and not yet proposed, oldest first
 	proposed  []proposal            // accepted and not yet given to the applier, oldest first
 	bytes     int                   // of proposed
 	fed       codec.Index           // last index given to the applier
 	feeding   bool                  // a cold frame for the applier is being read
 	feedSince uint64                // truncations of the log when that read began
 	awaiting  []flushAsk            // callers who wait for a write to be durable
-	draining  bool                  // Close was called: end when nothing is pending
-	drainEnd  consensus.Instant
-	failure   error // what stops the node
-	untrusted uint64
-	malformed uint64
-	frames    uint64 // proposed
-	entries   uint64 // proposed
+	errands   []errand              // of callers, begun and not answered
+	disagreed map[codec.NodeID]bool // peers with another vote mode of which a warning was logged
+	// memberOpen says that the effective membership was not committed when it was published, and settledNodes who
+	// belonged to the newest one that was.
+	memberOpen   bool
+	settledNodes []codec.Node
+	// handoverEnd is until when proposals wait for the next leader to be known, after this one handed over.
+	handoverEnd consensus.Instant
+	draining    bool // Close was called: end when nothing is pending
+	drainEnd    consensus.Instant
+	failure     error // what stops the node
+	untrusted   uint64
+	malformed   uint64
+	frames      uint64 // proposed
+	entries     uint64 // proposed
 }
 
 // proposal is a batch that became a frame.
@@ -91,6 +101,10 @@ const leaderYields = 2
 
 // run is the loop. Each round takes everything that waits, so that batches grow with the load.
 func (l *loop) run() {
+	l.now = l.clock()
+	// The first step is one of time alone: in it a leader that was closed cleanly resumes its leadership.
+	l.step(consensus.Input{Kind: consensus.InputTick})
+	l.round()
 	for !l.finished() {
 		l.sleep()
 		if l.status.Role == consensus.Leader {
@@ -113,7 +127,11 @@ func (l *loop) round() {
 		l.step(consensus.Input{Kind: consensus.InputTick})
 	}
 	l.noteFlushed()
+	if l.memberOpen && l.status.MemberAt.Index <= l.out.Commit {
+		l.membershipCommitted()
+	}
 	l.feed()
+	l.runErrands()
 	l.reportLost()
 	if l.failure != nil {
 		return
@@ -138,6 +156,9 @@ func (l *loop) sleep() {
 	deadline := max(l.deadline, l.excused)
 	if l.draining {
 		deadline = min(deadline, l.drainEnd)
+	}
+	if l.held() && !l.status.Blocked {
+		deadline = min(deadline, l.handoverEnd)
 	}
 	if deadline < l.armed {
 		l.timer.Reset(time.Duration(deadline - l.clock()))
@@ -251,21 +272,30 @@ func (l *loop) takeProposals() {
 	if l.failure != nil || l.gated() {
 		return
 	}
-	l.batches = l.intake.Take(l.batches[:0])
-	for i, b := range l.batches {
-		l.batches[i] = nil
+	l.batches = l.intake.Take(l.batches)
+	done := 0
+	for done < len(l.batches) && !l.held() {
+		b := l.batches[done]
 		if l.failure != nil {
 			l.applier.Refuse(b, l.stopCause())
-			continue
+		} else if !l.propose(b) {
+			break
 		}
-		l.propose(b)
+		done++
 	}
+	l.batches = slices.Delete(l.batches, 0, done)
 }
 
-// gated reports whether proposals must wait: for this node's disk, whose next flush wakes the loop, or for what is
-// accepted to be applied, and then the applier wakes it.
+// held reports whether proposals must wait because the leadership is being handed over: what is not answered now can be
+// answered with the next leader's name.
+func (l *loop) held() bool {
+	return l.status.Blocked || l.now < l.handoverEnd && l.status.Leader == 0
+}
+
+// gated reports whether proposals must wait: for the leadership to be handed over, for this node's disk, whose next flush
+// wakes the loop, or for what is accepted to be applied, and then the applier wakes it.
 func (l *loop) gated() bool {
-	if l.commits.UnflushedBytes() > l.cfg.UnappliedBytesMax {
+	if l.held() || l.commits.UnflushedBytes() > l.cfg.UnappliedBytesMax {
 		return true
 	}
 	return l.crowded(l.bytes)
@@ -281,16 +311,24 @@ func (l *loop) crowded(beside int) bool {
 	return beside+l.applier.QueuedBytes() > l.cfg.UnappliedBytesMax
 }
 
-// propose appends a batch to the log, or tells its callers that this node does not lead.
-func (l *loop) propose(b *pipeline.Batch) {
+// propose appends a batch to the log, or tells its callers that this node does not lead. It returns false, and the batch
+// waits, where this node began to hand over meanwhile.
+func (l *loop) propose(b *pipeline.Batch) bool {
 	in := consensus.Input{Kind: consensus.InputPropose}
 	in.Frame = codec.FrameMeta{Group: theGroup, Kind: codec.EntryNormal, Count: uint32(b.Entries()), Size: b.Bytes()}
 	l.in = in
 	l.core.Step(l.now, &l.in, &l.out)
 	if l.out.Refused {
-		l.applier.Refuse(b, l.raft.notLeader())
 		l.carryOut(codec.Frame{})
-		return
+		switch {
+		case l.failure != nil:
+			l.applier.Refuse(b, l.stopCause())
+		case l.held():
+			return false
+		default:
+			l.applier.Refuse(b, l.raft.notLeader())
+		}
+		return true
 	}
 	meta := l.out.Write.Frame
 	f, err := b.Seal(meta.Group, meta.Leader, meta.First, l.cfg.Compression)
@@ -303,6 +341,7 @@ func (l *loop) propose(b *pipeline.Batch) {
 	l.proposed = append(l.proposed, p)
 	l.bytes += p.cost()
 	l.carryOut(f)
+	return true
 }
 
 // step hands an input without a frame to the core and does what it asks.

@@ -9,41 +9,56 @@ import (
 	"github.com/millrace/millrace/pipeline"
 )
 
-// knownMax bounds the node ids that are remembered, each with a record in the log: whoever reaches the port of a node
-// that knows no membership could invent others for ever.
-const knownMax = codec.MembershipNodesMax + 64
+// Bounds of the node ids that are remembered, each with a record in the log: whoever reaches the port of a node could
+// invent others for ever. Members are always remembered; what the cluster itself decided needs no bound here.
+const (
+	// knownMax bounds all ids once a node is no member, be it that no membership is known.
+	knownMax = codec.MembershipNodesMax + 64
+	// strangersMax bounds those that came in this life of a node and belong to no membership that it has known since.
+	strangersMax = 64
+)
 
 // peerBook remembers which incarnation of each peer was seen first, durably, and refuses any other. Until a new peer's
 // incarnation is durable the loop drops its packets: otherwise this node could count a vote or an acknowledgement of a
 // peer, forget in a crash which disk had given it, and later accept the same node id with an empty disk.
+//
+// A node that is no member is let in too: this one may lag behind the change that made it one, and could else never hear
+// the leader that would tell. The Consensus Module drops what a stranger may not do.
 type peerBook struct {
 	self    codec.NodeID
 	log     pipeline.Log
 	trusted func(codec.NodeID) // called once a peer's incarnation is durable
 
 	// mu guards what follows. No owner would do: transports ask from their own goroutines and need the answer at once.
-	mu      sync.Mutex
-	known   map[codec.NodeID]codec.Incarnation
-	members map[codec.NodeID]bool // nil while no membership is known
+	mu        sync.Mutex
+	known     map[codec.NodeID]codec.Incarnation
+	members   map[codec.NodeID]bool // nil while no membership is known
+	strangers map[codec.NodeID]bool // noted in this life while a membership was known that they did not belong to
 }
 
 func newPeerBook(self codec.NodeID, log pipeline.Log, trusted func(codec.NodeID)) *peerBook {
-	b := &peerBook{self: self, log: log, trusted: trusted, known: log.Peers()}
+	b := &peerBook{self: self, log: log, trusted: trusted, known: log.Peers(), strangers: map[codec.NodeID]bool{}}
 	if b.known == nil {
 		b.known = map[codec.NodeID]codec.Incarnation{}
 	}
 	return b
 }
 
-// setMembers tells who belongs to the cluster. From then on strangers are refused, before anything is remembered of them.
+// setMembers tells who belongs to the cluster, nil for not known.
 func (b *peerBook) setMembers(m *codec.Membership) {
-	members := make(map[codec.NodeID]bool, len(m.Nodes))
-	for _, n := range m.Nodes {
-		members[n.ID] = true
+	var members map[codec.NodeID]bool
+	if m != nil {
+		members = make(map[codec.NodeID]bool, len(m.Nodes))
+		for _, n := range m.Nodes {
+			members[n.ID] = true
+		}
 	}
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.members = members
-	b.mu.Unlock()
+	for id := range members {
+		delete(b.strangers, id)
+	}
 }
 
 // verify is the transport's question whether to accept a connection.
@@ -76,14 +91,18 @@ func (b *peerBook) verify(id codec.NodeID, incarnation codec.Incarnation) error 
 func (b *peerBook) lookUp(id codec.NodeID, incarnation codec.Incarnation) (seen codec.Incarnation, ok bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.members != nil && !b.members[id] {
-		return seen, false, fmt.Errorf("node %d is not a member of this cluster", id)
-	}
 	if seen, ok = b.known[id]; ok {
 		return seen, true, nil
 	}
-	if len(b.known) >= knownMax {
-		return seen, false, fmt.Errorf("node %d is new, and %d node ids are remembered already", id, knownMax)
+	switch {
+	case b.members[id]:
+	case len(b.known) >= knownMax:
+		return seen, false, fmt.Errorf("node %d is new, and %d node ids are remembered already", id, len(b.known))
+	case b.members == nil:
+	case len(b.strangers) >= strangersMax:
+		return seen, false, fmt.Errorf("node %d is not a member of this cluster, and %d others were let in that are not", id, strangersMax)
+	default:
+		b.strangers[id] = true
 	}
 	b.known[id] = incarnation
 	return seen, false, nil

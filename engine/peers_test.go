@@ -65,10 +65,10 @@ func TestPeersAreKnownByTheirFirstIncarnation(t *testing.T) {
 	if err := book.verify(1<<40, first); err == nil || !strings.Contains(err.Error(), "1088 node ids are remembered already") {
 		t.Errorf("one id too many: %v", err)
 	}
-	m := codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1}, codec.Node{ID: 2})
+	m := codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1}, codec.Node{ID: 2}, codec.Node{ID: 1 << 40})
 	book.setMembers(&m)
-	if err := book.verify(3, second); err == nil || err.Error() != "node 3 is not a member of this cluster" {
-		t.Errorf("a stranger: %v", err)
+	if err := book.verify(1<<40, first); err != nil {
+		t.Errorf("a member, though the bound of others is reached: %v", err)
 	}
 	if err := book.verify(2, first); err != nil {
 		t.Errorf("a member: %v", err)
@@ -76,5 +76,34 @@ func TestPeersAreKnownByTheirFirstIncarnation(t *testing.T) {
 	again := newPeerBook(1, &slowPeers{known: map[codec.NodeID]codec.Incarnation{2: first}}, nil)
 	if err := again.verify(2, second); !errors.As(err, &other) {
 		t.Errorf("another incarnation after a restart: %v", err)
+	}
+}
+
+// TestStrangersAreLetInUpToABound: a node that is no member may be one that this node does not know of yet. Those that
+// turn out to be members count for none.
+func TestStrangersAreLetInUpToABound(t *testing.T) {
+	book := newPeerBook(1, &slowPeers{}, nil)
+	m := codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1}, codec.Node{ID: 2})
+	book.setMembers(&m)
+	for id := codec.NodeID(100); id < 100+strangersMax; id++ {
+		if err := book.verify(id, codec.Incarnation{1}); err != nil {
+			t.Fatalf("stranger %d: %v", id, err)
+		}
+	}
+	var other *IncarnationError
+	if err := book.verify(100, codec.Incarnation{2}); !errors.As(err, &other) {
+		t.Errorf("a stranger with another incarnation: %v", err)
+	}
+	const want = "node 5 is not a member of this cluster, and 64 others were let in that are not"
+	if err := book.verify(5, codec.Incarnation{1}); err == nil || err.Error() != want {
+		t.Errorf("one stranger too many: %v", err)
+	}
+	if err := book.verify(2, codec.Incarnation{1}); err != nil {
+		t.Errorf("a member behind the strangers: %v", err)
+	}
+	m = codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1}, codec.Node{ID: 2}, codec.Node{ID: 100})
+	book.setMembers(&m)
+	if err := book.verify(5, codec.Incarnation{1}); err != nil {
+		t.Errorf("a stranger after another one became a member: %v", err)
 	}
 }

@@ -41,8 +41,9 @@ type Raft struct {
 	box       *mailbox
 	loop      *loop
 
-	leads  atomic.Bool                // this node leads
-	leader atomic.Pointer[codec.Node] // known leader; nil when none
+	leads   atomic.Bool                         // this node leads
+	leader  atomic.Pointer[codec.Node]          // known leader; nil when none
+	members atomic.Pointer[EffectiveMembership] // never changed once published; nil when none is known
 	// changedMu guards changed. No owner would do: callers wait for a change without a detour through the loop.
 	changedMu sync.Mutex
 	changed   chan struct{} // closed at the next change of leader
@@ -55,15 +56,19 @@ type Raft struct {
 }
 
 // Open starts a node: it opens the log, reads what it holds, and begins to listen. A node whose log is empty waits to
-// be initialized, or to be found by a leader. Errors: a [ConfigError]; what the log or the transport return, naming
-// the directory or the address.
+// be initialized, or to be found by a leader. A witness has no state machine: there sm must be nil. Errors: a
+// [ConfigError]; a [WitnessError], or one that wraps [ErrWitnessLog], where the log belongs to another kind of node; what
+// the log or the transport return, naming the directory or the address.
 func Open(cfg Config, sm StateMachine) (*Raft, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	if sm == nil {
-		return nil, &ConfigError{"StateMachine", "nil", "a state machine"}
+	switch {
+	case sm == nil && !cfg.Witness:
+		return nil, &ConfigError{"StateMachine", "nil", "a state machine, or Witness set"}
+	case sm != nil && cfg.Witness:
+		return nil, &ConfigError{"StateMachine", fmt.Sprintf("%T", sm), "nil for a witness, which has no state"}
 	}
 	r := &Raft{cfg: cfg, changed: make(chan struct{}), done: make(chan struct{})}
 	if r.log = cfg.Log; r.log == nil {
@@ -106,18 +111,16 @@ func (r *Raft) start(sm StateMachine) error {
 	l := &loop{
 		raft: r, cfg: &r.cfg, log: r.cfg.Logger, box: r.box, intake: r.intake, groupLog: groupLog, transport: r.transport,
 		start: time.Now(), armed: consensus.Never, timer: time.NewTimer(time.Hour), trusted: map[codec.NodeID]bool{},
+		disagreed: map[codec.NodeID]bool{},
 	}
 	l.timer.Stop()
-	l.core, err = consensus.New(consensus.Config{
-		Node: r.cfg.NodeID, Group: theGroup,
-		ElectionTimeoutMin: r.cfg.ElectionTimeoutMin, ElectionTimeoutMax: r.cfg.ElectionTimeoutMax,
-		HeartbeatInterval: r.cfg.HeartbeatInterval,
-		WindowBytesMax:    r.cfg.WindowBytesMax, WindowFramesMax: r.cfg.WindowFramesMax,
-		Seed: r.cfg.Seed,
-	}, state, l.clock())
-	if err != nil {
+	if l.core, err = consensus.New(r.cfg.consensus(), state, l.clock()); err != nil {
 		return fmt.Errorf("node %d: %w", r.cfg.NodeID, err)
 	}
+	if err := l.checkWitness(); err != nil {
+		return err
+	}
+	l.publishMembership()
 	l.commits = pipeline.NewCommitStage(groupLog)
 	l.streams = pipeline.NewStreamStage(groupLog, r.transport, func(cold pipeline.ColdFrame) {
 		r.box.post(func(m *mail) { m.cold = append(m.cold, cold) })
@@ -142,9 +145,7 @@ func (r *Raft) link(l *loop) error {
 	for id := range l.book.known {
 		l.trusted[id] = true
 	}
-	if m := l.core.Membership(); m != nil {
-		l.book.setMembers(m)
-	}
+	l.book.setMembers(l.core.Membership())
 	return r.transport.Start(codec.Link{
 		Verify:  l.book.verify,
 		Deliver: r.box.deliver,
@@ -203,15 +204,15 @@ func (r *Raft) notLeader() error {
 }
 
 // Initialize makes this node, and through it all nodes of the membership, a cluster. It is called once in the life of a
-// cluster on any one of its nodes; calling it on several with the same membership is harmless. It returns when the
-// membership is durable on this node. Errors: [ErrInitialized]; what [codec.Membership.Validate] says; a membership
-// without this node; an [UnknownError] when ctx or the node ended while it waited.
+// cluster on any one of its voters that is no witness; calling it on several with the same membership is harmless. It
+// returns when the membership is durable on this node. Errors: [ErrInitialized]; one that wraps [ErrMembership] and says
+// what is wrong with the membership; an [UnknownError] when ctx or the node ended while it waited.
 func (r *Raft) Initialize(ctx context.Context, m codec.Membership) error {
 	if err := m.Validate(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrMembership, err)
 	}
 	if !m.IsVoter(r.cfg.NodeID) {
-		return fmt.Errorf("membership: node %d is not among its voters, want the node that is initialized to be one", r.cfg.NodeID)
+		return fmt.Errorf("%w: node %d is not among its voters, want the node that is initialized to be one", ErrMembership, r.cfg.NodeID)
 	}
 	m = m.Clone()
 	reply := make(chan error, 1)
@@ -235,16 +236,16 @@ func (r *Raft) Initialize(ctx context.Context, m codec.Membership) error {
 
 // initialize runs in the loop.
 func (l *loop) initialize(m *codec.Membership, reply chan<- error) {
-	body := codec.AppendEntry(make([]byte, codec.FrameHeaderSize), codec.AppendMembership(nil, m))
-	meta := codec.FrameMeta{Group: theGroup, First: 1, Count: 1, Kind: codec.EntryMembership, Size: len(body)}
-	f, err := codec.SealFrame(body, meta, codec.CompressionNone)
+	meta := codec.FrameMeta{Group: theGroup, First: 1, Count: 1, Kind: codec.EntryMembership}
+	f, err := membershipFrame(meta, m)
 	if err != nil {
 		reply <- err
 		return
 	}
+	meta.Size = len(f.Bytes())
 	l.stepFrame(consensus.Input{Kind: consensus.InputInitialize, Membership: m, Frame: meta}, f)
 	if l.out.Refused {
-		reply <- ErrInitialized
+		reply <- l.out.Reason
 		return
 	}
 	l.awaiting = append(l.awaiting, flushAsk{l.out.Write.Seq, reply})

@@ -197,7 +197,10 @@ func TestContextEndsWhileTheQuorumIsAway(t *testing.T) {
 }
 
 func TestCloseAnswersEveryone(t *testing.T) {
-	c := startCluster(t, clusterOptions{nodes: 3, tcp: true, adjust: func(cfg *Config) { cfg.CloseTimeout = 200 * time.Millisecond }})
+	c := startCluster(t, clusterOptions{nodes: 3, tcp: true, adjust: func(cfg *Config) {
+		cfg.CloseTimeout = 50 * time.Millisecond
+		cfg.ElectionTimeoutMin, cfg.ElectionTimeoutMax = time.Second, 2*time.Second // or the leader steps down before
+	}})
 	leader := c.leader()
 	for id := range c.nodes {
 		if id != leader.NodeID() {

@@ -42,8 +42,9 @@
 // codec.HandshakeSizeMax bytes, within Config.HandshakeTimeout, and not one byte more before the answer. Both sides
 // ask Link.Verify about the other. A packet's Node is what the handshake said, nothing in the message. A newer
 // connection of the same peer and lane takes the older one's place, of which nothing is delivered from then on. A node
-// that dialed this one, was verified and said where it listens becomes a peer, also if SetPeers did not name it: one
-// that knows no membership yet must be able to answer a candidate.
+// that dialed this one, was verified and said where it listens becomes a peer while it stays connected, also if SetPeers
+// did not name it: one that knows no membership yet must be able to answer a candidate, and one that lags behind a
+// membership change a leader that it does not know.
 //
 // There is no TLS yet. A handshake proves nothing to somebody who can read another's, so the listen address must be
 // loopback unless Config.Insecure is set, which is logged each minute. Raft is not made for nodes that lie: a peer that
@@ -52,7 +53,7 @@
 // # In which order to read
 //
 //   - errors.go, config.go, stats.go: what can be said, set and counted
-//   - tcp.go: the transport and its life; the only other go statements are in listen.go
+//   - tcp.go, learned.go: the transport and its life; the only other go statements are in listen.go
 //   - lane.go, writer.go: from Send to the socket
 //   - dial.go, listen.go, handshake.go: how connections come to be, and their limits
 //   - events.go, parser.go: from the socket to Link.Deliver

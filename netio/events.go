@@ -16,13 +16,14 @@ import (
 // inConn is an accepted connection past its handshake.
 // Owner: its event loop, except for the fields that say otherwise.
 type inConn struct {
-	t      *TCP
-	remote string
-	slot   *slot
-	parser parser
-	opened bool        // set before enrolling returns
-	conn   gnet.Conn   // under the slot's lock
-	ending atomic.Bool // closed by us
+	t       *TCP
+	remote  string
+	address string // where the peer says it listens, "" for nowhere
+	slot    *slot
+	parser  parser
+	opened  bool        // set before enrolling returns
+	conn    gnet.Conn   // under the slot's lock
+	ending  atomic.Bool // closed by us
 }
 
 // events is what gnet calls. No panic leaves a callback: gnet has no recover, so that one would end the process.

@@ -106,10 +106,11 @@ func (t *TCP) greet(c *net.TCPConn, remote string) (*inConn, codec.HandshakeStat
 		return nil, status, cause, err
 	}
 	in := &inConn{
-		t:      t,
-		remote: remote,
-		slot:   t.takeSlot(hello.From, hello.Lane),
-		parser: parser{from: hello.From, lane: hello.Lane, limit: t.cfg.MessageBytesMax},
+		t:       t,
+		remote:  remote,
+		address: reachable(hello.Address, remote),
+		slot:    t.takeSlot(hello.From, hello.Lane),
+		parser:  parser{from: hello.From, lane: hello.Lane, limit: t.cfg.MessageBytesMax},
 	}
 	in.slot.replace(in)
 	if err := t.answer(c, &hello, status); err != nil {
@@ -120,7 +121,7 @@ func (t *TCP) greet(c *net.TCPConn, remote string) (*inConn, codec.HandshakeStat
 		t.leaveSlot(in)
 		return nil, status, HandshakeTimedOut, err
 	}
-	t.learn(hello.From, reachable(hello.Address, remote))
+	t.learn(hello.From, in.address)
 	return in, status, 0, nil
 }
 
@@ -223,9 +224,28 @@ func (t *TCP) takeSlot(peer codec.NodeID, lane codec.Lane) *slot {
 
 // leaveSlot takes in out of its slot, if it still is in there.
 func (t *TCP) leaveSlot(in *inConn) {
-	in.slot.mu.Lock()
-	defer in.slot.mu.Unlock()
-	if in.slot.current == in {
-		in.slot.current = nil
+	if in.slot.leave(in) {
+		t.unlearn(in.parser.from)
 	}
+}
+
+// leave empties the slot where in is still in it, and reports whether it was.
+func (s *slot) leave(in *inConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != in {
+		return false
+	}
+	s.current = nil
+	return true
+}
+
+// address returns where the peer behind the slot's connection listens, "" for none.
+func (s *slot) address() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return ""
+	}
+	return s.current.address
 }

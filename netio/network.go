@@ -205,13 +205,35 @@ func (p *Inproc) join(link codec.Link) error {
 }
 
 // SetPeers tells which nodes packets may go to, beside those that sent some here: a node that knows no membership yet
-// must be able to answer a candidate. Addresses do not matter here.
+// must be able to answer a candidate. As over TCP, those that are there shake hands at once and not when the first packet
+// comes, which the other side might drop until it knows this one. Addresses do not matter here.
 func (p *Inproc) SetPeers(nodes []codec.Node) {
 	peers := make(map[codec.NodeID]bool, len(nodes))
 	for _, n := range nodes {
 		peers[n.ID] = n.ID != p.node
 	}
 	p.peers.Store(&peers)
+	if !p.gate.TryRLock() {
+		return // it is starting or closing
+	}
+	defer p.gate.RUnlock()
+	for _, n := range nodes {
+		to, known, _, _ := p.network.find(p, routeLane{route{p.node, n.ID}, codec.LaneControl})
+		if n.ID != p.node && to != nil && !known {
+			p.greet(to)
+		}
+	}
+}
+
+// greet shakes hands with a node that is there. p.gate is held for reading.
+func (p *Inproc) greet(to *Inproc) {
+	if !p.up || !to.gate.TryRLock() {
+		return // one of them is starting or closing; the first packet does it
+	}
+	defer to.gate.RUnlock()
+	if to.up {
+		p.meet(to)
+	}
 }
 
 func (p *Inproc) isPeer(id codec.NodeID) bool {

@@ -55,6 +55,24 @@ func TestInprocHandsOverDirectly(t *testing.T) {
 	}
 }
 
+// TestInprocPeersMeetBeforeTheFirstPacket: as over TCP, where they are dialed when SetPeers names them.
+func TestInprocPeersMeetBeforeTheFirstPacket(t *testing.T) {
+	n := NewNetwork()
+	one, other := newSink(), newSink()
+	a, b := n.Transport(1, testCluster, incarnation(1)), n.Transport(2, testCluster, incarnation(2))
+	for p, s := range map[*Inproc]*sink{a: one, b: other} {
+		if err := p.Start(s.link()); err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+	}
+	a.SetPeers([]codec.Node{{ID: 1}, {ID: 2}, {ID: 3}})
+	b.SetPeers([]codec.Node{{ID: 1}, {ID: 2}})
+	if len(one.verified) != 1 || len(other.verified) != 1 || a.Stats().Dialed != 1 || b.Stats().Dialed != 0 {
+		t.Errorf("verified %v and %v, want each the other once", one.verified, other.verified)
+	}
+}
+
 func TestInprocCutIsOneWay(t *testing.T) {
 	n := NewNetwork()
 	sinks := []*sink{newSink(), newSink()}

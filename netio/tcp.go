@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -158,8 +157,7 @@ func (t *TCP) enroll(c net.Conn, x any) error {
 }
 
 // SetPeers tells which nodes to keep connections to. A peer that is gone or has another address loses its connections;
-// one that stays keeps them. Beside them a node keeps connections to those that dialed it and said where they listen:
-// one that knows no membership yet must be able to answer a candidate.
+// one that stays keeps them. Beside them a node keeps connections to those that dialed it; see learned.go.
 func (t *TCP) SetPeers(nodes []codec.Node) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -181,13 +179,7 @@ func (t *TCP) SetPeers(nodes []codec.Node) {
 		peers[n.ID] = p
 		fresh = append(fresh, p)
 	}
-	for id := range t.learned {
-		if peers[id] != nil {
-			delete(t.learned, id)
-		} else {
-			peers[id] = old[id]
-		}
-	}
+	t.keepLearned(old, peers)
 	t.peers.Store(&peers)
 	for id, p := range old {
 		if peers[id] != p && p.stop != nil {
@@ -199,34 +191,6 @@ func (t *TCP) SetPeers(nodes []codec.Node) {
 			t.startLanes(p)
 		}
 	}
-}
-
-// learnedMax bounds the peers that only their own handshakes named.
-const learnedMax = 64
-
-// learn makes a node that has shaken hands a peer, where SetPeers has not named it.
-func (t *TCP) learn(id codec.NodeID, address string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	old := *t.peers.Load()
-	p := old[id]
-	switch {
-	case t.closed != nil || address == "":
-		return
-	case p != nil && (!t.learned[id] || p.address == address):
-		return
-	case p == nil && len(t.learned) >= learnedMax:
-		return
-	}
-	peers := maps.Clone(old)
-	fresh := t.newPeer(codec.Node{ID: id, Address: address})
-	peers[id] = fresh
-	t.learned[id] = true
-	t.peers.Store(&peers)
-	if p != nil {
-		p.stop()
-	}
-	t.startLanes(fresh)
 }
 
 func (t *TCP) newPeer(n codec.Node) *peer {
@@ -279,6 +243,7 @@ func (t *TCP) Send(id codec.Lane, packets []codec.Packet) {
 
 func (t *TCP) unknown(node codec.NodeID, id codec.Lane, n int) {
 	t.counters.count(DropUnknownPeer, n)
+	t.learnAgain(node)
 	t.gate.RLock()
 	defer t.gate.RUnlock()
 	if t.link.Down != nil && !t.closing.Load() {

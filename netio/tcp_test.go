@@ -351,3 +351,33 @@ func TestNodeWithoutPeersAnswersWhoDialedIt(t *testing.T) {
 	b.Send(codec.LaneControl, []codec.Packet{heartbeat(1, 2)})
 	answered.wait(t, "the second answer", func() bool { return len(answered.packets) == 2 })
 }
+
+// TestLearnedPeerIsKeptWhileItIsConnected: a node that only its own handshake named is dialed until it has gone, and
+// named again by SetPeers and dropped by it, once there is something to say to it.
+func TestLearnedPeerIsKeptWhileItIsConnected(t *testing.T) {
+	got := newSink()
+	b := start(t, testConfig(2), newSink())
+	a := start(t, testConfig(1), got)
+	connect(t, a, 2, b.Addr())
+	until(t, "node 1 as a peer", func() bool { return b.peer(1) != nil })
+	b.SetPeers([]codec.Node{{ID: 1, Address: a.Addr()}})
+	b.SetPeers(nil)
+	if b.peer(1) != nil {
+		t.Fatal("a peer that SetPeers dropped is still one")
+	}
+	b.Send(codec.LaneControl, []codec.Packet{heartbeat(1, 1)}) // lost: it is not connected yet
+	if b.peer(1) == nil {
+		t.Fatal("a connected node to which there is something to say is no peer")
+	}
+	waitUp(t, b, 1, codec.LaneControl)
+	b.Send(codec.LaneControl, []codec.Packet{heartbeat(1, 2)})
+	got.wait(t, "the answer", func() bool { return len(got.packets) == 1 })
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "node 1 to be forgotten", func() bool { return b.peer(1) == nil })
+	b.Send(codec.LaneControl, []codec.Packet{heartbeat(1, 3)})
+	if b.peer(1) != nil || len(b.learned) != 0 {
+		t.Error("a node that is not connected was learned")
+	}
+}

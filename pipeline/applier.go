@@ -47,24 +47,34 @@ type Applier struct {
 	results []Result
 }
 
-// applyItem is a committed frame, or a batch that comes to nothing.
+// applyItem is a committed frame, a batch that comes to nothing, a function that waits for its turn, or an index up to
+// which there is nothing to apply.
 type applyItem struct {
 	frame codec.Frame
 	batch *Batch      // who waits; nil where nobody does
 	lost  codec.LogID // of the batch's first entry, where its fate is unknown
 	cause error       // without a frame: what the batch's callers are told
+	reach func(error) // called when its turn comes
+	skip  codec.Index // nothing up to it is to be applied
 }
 
-// end tells the callers of a batch that comes to nothing.
-func (i *applyItem) end() {
-	if i.lost.IsZero() {
+// end does what an item without a frame asks for. failure is what stopped the state machine, nil while it works.
+func (i *applyItem) end(a *Applier, failure error) {
+	switch {
+	case i.reach != nil:
+		i.reach(failure)
+	case i.skip > 0:
+		a.applied.Store(uint64(i.skip))
+	case i.batch == nil: // it was ended before
+	case i.lost.IsZero():
 		i.batch.Fail(i.cause)
-	} else {
+	default:
 		i.batch.Lose(i.lost, i.cause)
 	}
 }
 
-// NewApplier starts an applier that continues after the given index.
+// NewApplier starts an applier that continues after the given index. A witness has no state machine: there sm is nil, and
+// nothing may be pushed, only skipped.
 func NewApplier(sm StateMachine, applied codec.Index, events ApplierEvents) *Applier {
 	a := &Applier{sm: sm, events: events, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	a.applied.Store(uint64(applied))
@@ -87,6 +97,13 @@ func (a *Applier) Refuse(b *Batch, cause error) { a.put(applyItem{batch: b, caus
 func (a *Applier) Lose(b *Batch, first codec.LogID, cause error) {
 	a.put(applyItem{batch: b, lost: first, cause: cause})
 }
+
+// Await calls fn, on the applier's goroutine, once everything pushed before is applied, or with what stopped the state
+// machine before. fn must not block.
+func (a *Applier) Await(fn func(error)) { a.put(applyItem{reach: fn}) }
+
+// Skip says that nothing up to index is to be applied, as on a witness.
+func (a *Applier) Skip(index codec.Index) { a.put(applyItem{skip: index}) }
 
 func (a *Applier) put(item applyItem) {
 	a.mu.Lock()
@@ -147,19 +164,19 @@ func (a *Applier) run() {
 			}
 		}
 		if failure != nil {
-			failItems(items, failure)
+			a.failItems(items, failure)
 		}
 		clear(items)
 	}
 }
 
-func failItems(items []applyItem, failure error) {
+// failItems ends what a failed state machine leaves behind. Frames that were answered have no batch any more.
+func (a *Applier) failItems(items []applyItem, failure error) {
 	for i := range items {
 		switch item := &items[i]; {
-		case item.batch == nil:
 		case item.frame.IsZero():
-			item.end()
-		default:
+			item.end(a, failure)
+		case item.batch != nil:
 			item.batch.Lose(firstID(item.frame), failure)
 		}
 	}
@@ -170,12 +187,13 @@ func firstID(f codec.Frame) codec.LogID {
 	return codec.LogID{Leader: m.Leader, Index: m.First}
 }
 
-// work applies the items in portions. On error the batches of the failed portion and of those behind it are left to
-// the caller; answered items have no batch any more.
+// work applies the items in portions. On error what belongs to the failed portion and to those behind it is left to
+// the caller; items that were ended are empty.
 func (a *Applier) work(items []applyItem) error {
 	for len(items) > 0 {
 		if items[0].frame.IsZero() {
-			items[0].end()
+			items[0].end(a, nil)
+			items[0] = applyItem{}
 			items = items[1:]
 			continue
 		}

@@ -153,3 +153,63 @@ func TestApplierReportsRoomWhenAsked(t *testing.T) {
 		t.Fatal("room was reported without being asked for")
 	}
 }
+
+// TestAwaitKeepsItsPlace: what waits is called after everything that was pushed before it, and with the failure of a
+// state machine that stopped.
+func TestAwaitKeepsItsPlace(t *testing.T) {
+	sm := &journal{failAt: "c"}
+	failed := make(chan error, 1)
+	a := NewApplier(sm, 0, ApplierEvents{Failed: func(err error) { failed <- err }})
+	reached := make(chan string, 2)
+	note := func(err error) { reached <- fmt.Sprint(a.Applied(), " ", err != nil) }
+	f1, b1, _ := frameWith(t, 1, "a", "b")
+	f3, b3, got3 := frameWith(t, 3, "c")
+	a.Push(f1, b1)
+	a.Await(note)
+	if got := <-reached; got != "2 false" {
+		t.Errorf("reached with %q, want it after index 2", got)
+	}
+	a.Push(f3, b3)
+	a.Await(note)
+	if got := <-reached; got != "2 true" {
+		t.Errorf("behind a failed entry it was called with %q", got)
+	}
+	<-failed
+	a.Await(note)
+	if got := <-reached; got != "2 true" {
+		t.Errorf("after the failure it was called with %q", got)
+	}
+	a.Close()
+	if got := got3(); !strings.Contains(got, "unknown") {
+		t.Errorf("the failed entry's caller was told %q", got)
+	}
+}
+
+// TestFailureEndsEachItemOnce: refused batches and functions in front of a frame that the state machine fails on have
+// been ended when the failure comes, and are not ended again: a batch that is ended twice is given out twice.
+func TestFailureEndsEachItemOnce(t *testing.T) {
+	a := &Applier{sm: &journal{failAt: "b"}}
+	_, refused, told := frameWith(t, 1, "x")
+	f1, b1, lost := frameWith(t, 1, "b")
+	reached := 0
+	items := []applyItem{{batch: refused, cause: errors.New("no")}, {reach: func(error) { reached++ }}, {frame: f1, batch: b1}}
+	failure := a.work(items)
+	if failure == nil || items[0].batch != nil {
+		t.Fatalf("work returned %v and left batch %p behind, which was ended", failure, items[0].batch)
+	}
+	a.failItems(items, failure)
+	if told() != "0::no" || reached != 1 || !strings.Contains(lost(), "unknown") {
+		t.Errorf("the refused caller was told %q, the lost one %q, the function was called %d times; want each once", told(), lost(), reached)
+	}
+}
+
+func TestSkipMovesApplied(t *testing.T) {
+	a := NewApplier(nil, 0, ApplierEvents{})
+	a.Skip(17)
+	reached := make(chan codec.Index, 1)
+	a.Await(func(error) { reached <- a.Applied() })
+	if got := <-reached; got != 17 {
+		t.Errorf("applied %d after 17 was skipped to", got)
+	}
+	a.Close()
+}

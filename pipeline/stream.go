@@ -49,8 +49,8 @@ func NewStreamStage(log GroupLog, transport Transport, loaded func(ColdFrame)) *
 	return &StreamStage{log: log, transport: transport, loaded: loaded, waiting: map[codec.NodeID]*coldStream{}}
 }
 
-// Send queues a packet that carries no frame yet. meta describes the frame it shall carry, if any. Nothing leaves
-// before [StreamStage.Flush].
+// Send queues a packet that carries no frame yet. meta describes the frame it shall carry, if any; one for a witness is
+// made from its description alone and never read from the log. Nothing leaves before [StreamStage.Flush].
 func (s *StreamStage) Send(lane codec.Lane, p codec.Packet, meta codec.FrameMeta) {
 	if lane != codec.LaneAppend {
 		s.out[lane] = append(s.out[lane], p)
@@ -66,7 +66,11 @@ func (s *StreamStage) Send(lane codec.Lane, p codec.Packet, meta codec.FrameMeta
 // sendAppend queues the packet with its frame and reports whether the lane may go on: not when the frame must be read
 // first, nor when it is gone.
 func (s *StreamStage) sendAppend(p codec.Packet, meta codec.FrameMeta) bool {
-	if !meta.IsZero() {
+	switch {
+	case meta.IsZero():
+	case meta.HeaderOnly:
+		p.Frame = codec.HeaderFrame(meta)
+	default:
 		f, ok := s.log.Frame(meta.First)
 		if !ok {
 			s.awaitCold(p, meta)

@@ -153,3 +153,28 @@ func TestAnswersAfterResetAreDropped(t *testing.T) {
 		t.Fatalf("%s was sent, want the new stream alone", got)
 	}
 }
+
+// TestFrameForWitnessIsItsHeader: a frame for a witness is made from its description, also where the log would have to
+// read it, and keeps its place behind a frame that must be read.
+func TestFrameForWitnessIsItsHeader(t *testing.T) {
+	h := newStreamHarness(t)
+	header := h.log.cold[2].Meta()
+	header.HeaderOnly, header.Size = true, codec.FrameHeaderSize
+	h.stage.Send(codec.LaneAppend, codec.Packet{Node: 2}, header)
+	if got := h.flushed(); got != "[append>2:2]" || len(h.log.reads) != 0 {
+		t.Fatalf("sent %s after %d reads, want the header of frame 2 at once", got, len(h.log.reads))
+	}
+	h.send(3, 1)
+	h.stage.Send(codec.LaneAppend, codec.Packet{Node: 3}, header)
+	if got := h.flushed(); got != "[]" {
+		t.Fatalf("sent %s before the frame in front was read", got)
+	}
+	h.finishReads()
+	if got := h.flushed(); got != "[append>3:1 append>3:2]" {
+		t.Fatalf("sent %s", got)
+	}
+	f := codec.HeaderFrame(header)
+	if m := f.Meta(); m != header || len(f.Bytes()) != codec.FrameHeaderSize {
+		t.Errorf("header frame %+v of %d bytes, want %+v", m, len(f.Bytes()), header)
+	}
+}
