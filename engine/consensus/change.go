@@ -146,7 +146,11 @@ func (c *Core) checkCaughtUp(next *codec.Membership) error {
 
 // caughtUp reports whether a peer holds the log but for what is in its window.
 func (c *Core) caughtUp(p *progress) bool {
-	return p.state == stateStream && !p.lost && p.match > 0 && p.next == c.log.last.Index+1
+	sendable := c.log.last.Index
+	if p.witness {
+		sendable = c.log.flushed
+	}
+	return p.state == stateStream && !p.lost && p.match > 0 && p.next > sendable
 }
 
 // appendMembership proposes a membership and sends it on. next belongs to the core from then on.
@@ -154,7 +158,6 @@ func (c *Core) appendMembership(next *codec.Membership) {
 	f := membershipFrame(next)
 	f.Group, f.Leader, f.First = c.cfg.Group, c.vote.Leader, c.log.last.Index+1
 	c.appendFrame(f, next)
-	c.out.Write.Membership = next
 	c.streamAll()
 }
 

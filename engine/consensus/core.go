@@ -238,7 +238,7 @@ func (c *Core) updateRole() {
 		c.role = Leader
 	case own:
 		c.role = Candidate
-	case c.members.self >= 0 && c.members.voter[c.members.self]:
+	case c.isVoter() || c.needed():
 		c.role = Follower
 	default:
 		c.role = Learner
@@ -295,7 +295,7 @@ func (c *Core) appendFrame(f codec.FrameMeta, membership *codec.Membership) {
 	if !w.Frame.IsZero() {
 		panic("BUG: two frames in one step")
 	}
-	w.Frame = f
+	w.Frame, w.Membership = f, membership
 	c.log.append(&f, w.Seq, membership)
 	if membership != nil {
 		c.refreshMembers()

@@ -77,8 +77,8 @@
 // asker the term that its next question must exceed, in memory only: else a node with the longer log and a lower term,
 // and one with the shorter log and a higher term, would refuse each other for ever.
 //
-// A vote request that is refused, for whatever reason, teaches no term. A candidate with a short log hence can't push up
-// the term of those with a longer one; it learns from their own next requests, they from its refusals. One that was
+// A vote request that is refused changes no vote. A candidate with a short log hence can't push up the term of those with
+// a longer one; they remember its term, in memory, for their own next campaign, it learns from their refusals. One that was
 // refused by a voter with a longer log waits a maximum timeout longer. A request of a node that is no voter by the
 // membership here is granted only for a log that is newer: it may have become one by an entry that is missing here.
 //

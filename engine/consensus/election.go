@@ -24,7 +24,7 @@ type election struct {
 	// asking is the vote that the present pre-vote asks about, zero when there is none, and asked who would grant it.
 	asking codec.Vote
 	asked  []bool
-	// termSeen is the greatest term that a refused pre-vote has shown. It is not promised to anybody.
+	// termSeen is the greatest term that a refused pre-vote or a refused candidate has shown. It is not promised to anybody.
 	termSeen codec.Term
 	// behind says that a voter with a longer log refused the present campaign.
 	behind bool
@@ -88,21 +88,44 @@ func (e *election) newVote(v codec.Vote) {
 	e.asking, e.heard, e.heardLife, e.heardStamp, e.forgot = codec.Vote{}, false, 0, 0, false
 }
 
-// electable reports whether this node can be elected.
+// isVoter reports whether this node is a voter of the effective membership.
+func (c *Core) isVoter() bool { return c.members.self >= 0 && c.members.voter[c.members.self] }
+
+// electable reports whether this node can be elected: an ordinary voter, or one that is still needed.
 func (c *Core) electable() bool {
-	i := c.members.self
-	return i >= 0 && c.members.voter[i] && !c.members.witness[i]
+	if c.isVoter() {
+		return !c.members.witness[c.members.self]
+	}
+	return c.needed()
+}
+
+// needed reports whether this node, no voter of the effective membership, was an ordinary one of the membership before.
+// Until the effective one is committed it may be the only one that holds it and can be elected (thesis 4.2.2). It does not
+// count its own vote.
+func (c *Core) needed() bool {
+	if !c.wasVoter(c.cfg.Node) {
+		return false
+	}
+	n, _ := c.log.memberships[len(c.log.memberships)-2].membership.Node(c.cfg.Node)
+	return !n.Witness
+}
+
+// wasVoter reports whether a node is a voter of the membership before the effective one, while that is not known to be
+// committed.
+func (c *Core) wasVoter(id codec.NodeID) bool {
+	n := len(c.log.memberships)
+	return n >= 2 && c.members.at.Index > c.commit && c.log.memberships[n-2].membership.IsVoter(id)
 }
 
 // mayCampaign says why this node can't be elected, nil if it can.
 func (c *Core) mayCampaign() error {
 	switch {
-	case c.members.self < 0 || !c.members.voter[c.members.self]:
-		return fmt.Errorf("%w: node %d is no voter", ErrMayNotCampaign, c.cfg.Node)
-	case c.members.witness[c.members.self]:
+	case c.electable():
+		return nil
+	case c.isVoter():
 		return fmt.Errorf("%w: node %d is a witness", ErrMayNotCampaign, c.cfg.Node)
 	}
-	return nil
+	return fmt.Errorf("%w: node %d is no voter", ErrMayNotCampaign, c.cfg.Node)
 }
 
 // electionTimer campaigns when the deadline has passed. A node whose disk makes no progress waits on: what a leader
@@ -180,7 +203,9 @@ func (c *Core) askVoters(m codec.Message, seq uint64) {
 	}
 }
 
-// voteRequest grants or refuses a vote. A grant is a promise and leaves when the vote is durable; the answer to a pre-vote
+// voteRequest grants or refuses a vote. The term of a voter that is refused, though no lease runs, is remembered for this
+// node's own next campaign, and only there: two nodes with short logs that vote for each other would else stay ahead of
+// every term that the third one, which they need, can know of. A grant is a promise and leaves when the vote is durable; the answer to a pre-vote
 // is none, and changes nothing here.
 func (c *Core) voteRequest(in *Input) {
 	m := &in.Message
@@ -189,6 +214,9 @@ func (c *Core) voteRequest(in *Input) {
 	}
 	switch {
 	case !c.grants(in.Peer, m):
+		if !m.PreVote && c.members.isVoter(in.Peer) && !c.leaseRuns(in.Peer) {
+			c.election.termSeen = max(c.election.termSeen, m.Vote.Leader.Term)
+		}
 		reply.Status, reply.Vote = codec.StatusRefused, c.vote
 		c.sendNow(in.Peer, codec.LaneControl, reply, codec.FrameMeta{})
 		return
@@ -203,13 +231,12 @@ func (c *Core) voteRequest(in *Input) {
 }
 
 // grants reports whether a candidate gets this node's vote. One that is no voter by the membership here may have become
-// one by an entry that is missing here, and then its log is newer; else it may not campaign, and not even its term is
-// learned. A refusal for another reason teaches nothing here either: the term comes back with our own next campaign's
-// answers, and a candidate with a short log can't push it up.
+// one by an entry that is missing here, and then its log is newer, or may have been one by the membership before; else it
+// may not campaign.
 func (c *Core) grants(candidate codec.NodeID, m *codec.Message) bool {
 	newer := m.Log.Compare(c.log.last)
 	switch {
-	case c.members.membership != nil && !c.members.isVoter(candidate) && newer <= 0:
+	case c.members.membership != nil && newer <= 0 && !c.members.isVoter(candidate) && !c.wasVoter(candidate):
 		return false
 	case !m.Transfer && c.leaseRuns(candidate):
 		return false
@@ -278,11 +305,10 @@ func (c *Core) flushedAsCandidate(in *Input) {
 
 // tally makes this node leader when its campaign has a quorum.
 func (c *Core) tally() {
-	if c.members.self < 0 {
-		return
+	if c.members.self >= 0 {
+		c.election.granted[c.members.self] = c.voteSeq <= c.flushedSeq
 	}
-	c.election.granted[c.members.self] = c.voteSeq <= c.flushedSeq
-	if c.members.elected(c.election.granted) {
+	if c.voteSeq <= c.flushedSeq && c.members.elected(c.election.granted) {
 		c.becomeLeader()
 	}
 }

@@ -15,7 +15,9 @@ func (c *Core) preVote() {
 	e.behind = false
 	e.asking = codec.Vote{Leader: codec.LeaderID{Term: term, Node: c.cfg.Node}}
 	clear(e.asked)
-	e.asked[c.members.self] = true
+	if c.members.self >= 0 {
+		e.asked[c.members.self] = true
+	}
 	if c.members.elected(e.asked) {
 		c.campaign(false)
 		return

@@ -112,5 +112,9 @@ func (c *Core) takeFrame(in *Input) bool {
 // it there may be entries of an older leader, which its commit says nothing about.
 func (c *Core) verify(index, leaderCommit codec.Index) {
 	c.verified = max(c.verified, index)
+	before := c.commit
 	c.commit = max(c.commit, min(leaderCommit, c.verified))
+	if before < c.members.at.Index && c.commit >= c.members.at.Index {
+		c.updateRole() // one that the membership before still needed is needed no more
+	}
 }

@@ -164,6 +164,9 @@ func (c *Core) request(kind codec.MessageKind, p *progress, index codec.Index, s
 func (c *Core) stream(p *progress) {
 	for p.state == stateStream && p.next <= c.log.last.Index {
 		f := c.log.frameAt(p.next)
+		if p.witness && f.Last() > c.log.flushed {
+			return // see witness.go
+		}
 		if p.witness && f.Kind == codec.EntryNormal {
 			f.HeaderOnly, f.Size = true, codec.FrameHeaderSize
 		}
@@ -285,9 +288,14 @@ func (c *Core) matched(p *progress, m *codec.Message) {
 	c.stream(p)
 }
 
-// flushedAsLeader counts the leader's own copy like any other.
+// flushedAsLeader counts the leader's own copy like any other, and sends witnesses what became durable.
 func (c *Core) flushedAsLeader(in *Input) {
 	c.flushed(in)
+	for i := range c.lead.peers {
+		if p := &c.lead.peers[i]; p.witness && i != c.members.self {
+			c.stream(p)
+		}
+	}
 	c.advanceCommit()
 }
 

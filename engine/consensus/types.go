@@ -151,7 +151,7 @@ type Write struct {
 	// Frame is zero for none. For a proposal it is what the caller is to encode, with the ids the entries got; for a
 	// frame that came in, that frame, or what follows the prefix of it that is already held (First moved, Count
 	// reduced, Size still that of the whole); for a blank the caller builds the bytes, and for a membership that came in
-	// no frame, from Membership.
+	// no frame, from Membership, which is that of any membership frame.
 	Frame      codec.FrameMeta
 	Membership *codec.Membership
 	Commit     codec.Index // newest commit, to be saved with it
