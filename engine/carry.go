@@ -48,6 +48,7 @@ func (l *loop) write(w *consensus.Write, f codec.Frame) bool {
 	}
 	if w.HasTruncate {
 		l.streams.Truncated()
+		l.loseAbove(w.Truncate)
 	}
 	l.commits.Submit(&lw)
 	return true
@@ -94,19 +95,39 @@ func (l *loop) noteStatus() {
 	if now.Role == before.Role && now.Leader == before.Leader && now.MemberAt == before.MemberAt && now.Vote == before.Vote {
 		return
 	}
-	if before.Role == consensus.Leader && (now.Role != consensus.Leader || now.Vote != before.Vote) {
+	if before.Role == consensus.Leader && !before.Blocked && (now.Role != consensus.Leader || now.Vote != before.Vote) {
 		l.abandonProposals()
 	}
 	l.publishLeader()
 }
 
-// unblock lets proposals go on that waited while this leader was handing over: at once where it leads on, else when the
-// next leader is known, for as long as an election should take at most.
+// unblock lets proposals go on that waited while this leader was handing over, at once where it leads on. Else they wait
+// for the next leader to be known, and those in the log for it to commit them, which it can: it holds them all.
 func (l *loop) unblock(leads bool) {
 	if !leads {
 		l.handoverEnd = l.now.Add(l.cfg.ElectionTimeoutMin)
 	}
 	l.box.signal()
+}
+
+// endHandover ends the wait for the next leader when it has taken too long.
+func (l *loop) endHandover() {
+	if l.handoverEnd == 0 || l.now < l.handoverEnd {
+		return
+	}
+	l.handoverEnd = 0
+	if l.status.Role != consensus.Leader {
+		l.abandonProposals()
+	}
+}
+
+// loseAbove answers everyone whose entry is cut off the log.
+func (l *loop) loseAbove(last codec.Index) {
+	for n := len(l.proposed); n > 0 && l.proposed[n-1].meta.Last() > last; n = len(l.proposed) {
+		l.lose(&l.proposed[n-1], errLostLeadership)
+		l.proposed[n-1] = proposal{}
+		l.proposed = l.proposed[:n-1]
+	}
 }
 
 // membershipChanged tells the transport whom to reach, callers who belongs to the cluster, and waiting changes that they

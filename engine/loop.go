@@ -62,7 +62,8 @@ type loop struct {
 	// belonged to the newest one that was.
 	memberOpen   bool
 	settledNodes []codec.Node
-	// handoverEnd is until when proposals wait for the next leader to be known, after this one handed over.
+	// handoverEnd is until when proposals wait for the next leader to be known, or to commit them, after this one handed
+	// over; 0 when it did not.
 	handoverEnd consensus.Instant
 	draining    bool // Close was called: end when nothing is pending
 	drainEnd    consensus.Instant
@@ -122,6 +123,7 @@ func (l *loop) run() {
 // that was never made.
 func (l *loop) round() {
 	l.readMail()
+	l.endHandover()
 	l.takeProposals()
 	if l.now >= max(l.deadline, l.excused) {
 		l.step(consensus.Input{Kind: consensus.InputTick})
@@ -157,7 +159,7 @@ func (l *loop) sleep() {
 	if l.draining {
 		deadline = min(deadline, l.drainEnd)
 	}
-	if l.held() && !l.status.Blocked {
+	if l.handoverEnd != 0 {
 		deadline = min(deadline, l.handoverEnd)
 	}
 	if deadline < l.armed {

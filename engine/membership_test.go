@@ -159,9 +159,10 @@ func (l *load) put(ctx context.Context, at int, data string) int {
 		switch {
 		case err == nil:
 			l.acked[data] = true
+		case ctx.Err() != nil: // it was stopped
 		case errors.As(err, &unknown):
 			l.unknown[data] = true
-		case !errors.As(err, &elsewhere) && !errors.Is(err, ErrStopped) && ctx.Err() == nil:
+		case !errors.As(err, &elsewhere) && !errors.Is(err, ErrStopped):
 			l.errs = append(l.errs, err)
 		}
 		close(l.changed)

@@ -52,8 +52,8 @@ func hello(from, to codec.NodeID, cluster string, lane codec.Lane) *codec.Handsh
 	return h
 }
 
-// strangers returns all kinds for one node. Nobody but a member is let in, so those who want to be have stolen the
-// identity of the node after it.
+// strangers returns all kinds for one node. Who is no member is let in, as one that the node does not know of yet, and can
+// do nothing; who wants to be heard has stolen the identity of the node after it.
 func strangers(to codec.NodeID, stolen codec.Incarnation) []stranger {
 	garbage := make([]byte, 10_000)
 	rand.Read(garbage)
@@ -67,13 +67,18 @@ func strangers(to codec.NodeID, stolen codec.Incarnation) []stranger {
 	good := codec.AppendHandshake(nil, hello(89, to, clusterID, codec.LaneControl))
 	newer := append([]byte(nil), good...)
 	newer[4]++
+	candidate := codec.AppendMessage(nil, &codec.Message{
+		Kind: codec.MessageVote, Group: group, Vote: codec.Vote{Leader: codec.LeaderID{Term: 1 << 40, Node: 90}}, Transfer: true,
+	}, 0)
 	letIn := func(lane codec.Lane) *codec.Handshake {
 		h := hello(to%3+1, to, clusterID, lane)
 		h.Incarnation = stolen
 		return h
 	}
 	return []stranger{
-		{name: "is no member", hello: hello(89, to, clusterID, codec.LaneAppend), verdict: codec.HandshakeUnknownPeer},
+		{name: "is no member and sends garbage", hello: hello(87, to, clusterID, codec.LaneAppend), verdict: codec.HandshakeAccepted, sends: garbage},
+		{name: "is no member and campaigns in a great term", hello: hello(90, to, clusterID, codec.LaneControl),
+			verdict: codec.HandshakeAccepted, sends: append(candidate, garbage...)},
 		{name: "sends garbage", sends: garbage},
 		{name: "sends zeros", sends: make([]byte, 10_000)},
 		{name: "sends nothing", silent: true},
@@ -98,14 +103,15 @@ func steal(address string, node codec.NodeID) (codec.Incarnation, error) {
 		return codec.Incarnation{}, err
 	}
 	defer c.Close()
-	if _, err := c.Write(codec.AppendHandshake(nil, hello(89, node, clusterID, codec.LaneControl))); err != nil {
+	if _, err := c.Write(codec.AppendHandshake(nil, hello(88, node, clusterID, codec.LaneControl))); err != nil {
 		return codec.Incarnation{}, err
 	}
-	answer, err := io.ReadAll(c)
+	answer := make([]byte, codec.HandshakeSizeMax)
+	n, err := c.Read(answer) // it comes in one piece: the node writes it with one call
 	if err != nil {
 		return codec.Incarnation{}, err
 	}
-	h, _, err := codec.ReadHandshake(answer)
+	h, _, err := codec.ReadHandshake(answer[:n])
 	return h.Incarnation, err
 }
 
@@ -212,8 +218,12 @@ func TestStrangers(t *testing.T) {
 		t.Error(err)
 	}
 	for i := range s {
-		if err := s[i].Load().Err(); err != nil {
+		n := s[i].Load()
+		if err := n.Err(); err != nil {
 			t.Errorf("node %d: %v", i+1, err)
+		}
+		if term := n.Metrics().Vote.Leader.Term; term >= 1<<40 {
+			t.Errorf("node %d took the term %d from a stranger", i+1, term)
 		}
 	}
 	if err := s.close(); err != nil {
