@@ -188,7 +188,7 @@ func (c *Core) leaving() bool {
 // others what is committed, lets the best of them campaign at once, and steps down.
 func (c *Core) leave() {
 	c.heartbeats(true)
-	if p := c.bestPeer(); p != nil && p.match == c.log.last.Index {
+	if p := c.bestPeer(); p != nil && c.complete(p) {
 		c.askToCampaign(p)
 	}
 	c.stepDown()

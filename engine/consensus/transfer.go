@@ -86,9 +86,9 @@ func (c *Core) handOver() {
 	}
 	p := c.peer(t.to)
 	switch {
-	case p == nil || c.now >= t.deadline:
+	case p == nil || !p.voter || c.now >= t.deadline:
 		*t = handover{}
-	case p.match < c.log.last.Index || p.lost:
+	case !c.complete(p):
 	case !t.asked || c.now >= t.askedAt.Add(c.cfg.HeartbeatInterval):
 		t.asked, t.askedAt = true, c.now
 		c.askToCampaign(p)
@@ -101,11 +101,14 @@ func (c *Core) handOverDeadline() Instant {
 	switch {
 	case t.to == 0:
 		return Never
-	case !t.asked:
+	case !t.asked || !c.complete(c.peer(t.to)):
 		return t.deadline
 	}
 	return min(t.deadline, t.askedAt.Add(c.cfg.HeartbeatInterval))
 }
+
+// complete reports whether a peer holds everything durably.
+func (c *Core) complete(p *progress) bool { return p.match == c.log.last.Index && !p.lost }
 
 // askToCampaign sends the request that lets a peer campaign at once. From then on this leader's lease protects it no more,
 // until the peer has answered a later heartbeat: by that it has heard a newer stamp and obeys no older request.
