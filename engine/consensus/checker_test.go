@@ -15,13 +15,15 @@ type testChecker struct {
 	terms   map[codec.Term]codec.LeaderID
 	// entries says what stood at a log id, and what before it, when it was first written anywhere.
 	entries map[codec.LogID]testSeen
-	// committed are the entries committed anywhere, by index from 1.
+	// committed are the entries committed anywhere, by index from 1, and by whom.
 	committed []testEntry
+	by        []codec.LeaderID
 	// promised is the greatest durable vote of each node over all its lives.
 	promised map[codec.NodeID]codec.Vote
 	mode     codec.VoteMode
 	role     Role
 	commit   codec.Index
+	counts   simCounts
 }
 
 type testSeen struct {
@@ -37,6 +39,14 @@ func newTestChecker(c *testCluster) *testChecker {
 		terms:    map[codec.Term]codec.LeaderID{},
 		entries:  map[codec.LogID]testSeen{},
 		promised: map[codec.NodeID]codec.Vote{},
+	}
+}
+
+// opened notes what a node finds committed in its log, which may be from before the play.
+func (k *testChecker) opened(n *testNode) {
+	for i := len(k.committed); i < int(n.core.Status().Commit); i++ {
+		e := n.disk.entries[i]
+		k.committed, k.by = append(k.committed, e), append(k.by, e.id.Leader)
 	}
 }
 
@@ -56,6 +66,7 @@ func (k *testChecker) after(n *testNode) {
 	if !n.out.Write.Frame.IsZero() {
 		k.wrote(n)
 	}
+	k.membership(n)
 	if n.out.Commit != n.core.commit || n.out.Commit < k.commit {
 		k.failf("node %d: output commit %d, status %d, before %d", n.id, n.out.Commit, n.core.commit, k.commit)
 	}
@@ -70,6 +81,29 @@ func (k *testChecker) after(n *testNode) {
 	}
 }
 
+// membership checks that a node goes by the newest membership of its log, and that at most one is not committed.
+func (k *testChecker) membership(n *testNode) {
+	var newest codec.LogID
+	open := 0
+	for i := len(n.mem.entries) - 1; i >= 0; i-- {
+		if e := &n.mem.entries[i]; e.kind == codec.EntryMembership {
+			if newest.IsZero() {
+				newest = e.id
+			}
+			if e.id.Index <= n.core.commit {
+				break
+			}
+			open++
+		}
+	}
+	if at := n.core.Status().MemberAt; at != newest {
+		k.failf("node %d goes by the membership of %v, its log has %v", n.id, at, newest)
+	}
+	if n.core.role == Leader && open > 1 {
+		k.failf("node %d leads with %d memberships that are not committed", n.id, open)
+	}
+}
+
 // elected checks election safety and leader completeness (Raft figure 3).
 func (k *testChecker) elected(n *testNode) {
 	id := n.core.vote.Leader
@@ -80,9 +114,12 @@ func (k *testChecker) elected(n *testNode) {
 		k.failf("%v and %v lead in one term", other, id)
 	}
 	k.leaders[id], k.terms[id.Term] = n.life, id
-	for _, e := range k.committed {
-		if e.id.Leader.Compare(id) < 0 && !n.mem.holds(e.id) {
-			k.failf("leader %v lacks the committed %v", id, e.id)
+	if n.resumes {
+		k.counts.restored++
+	}
+	for i, e := range k.committed {
+		if k.by[i].Compare(id) <= 0 && !n.mem.holds(e.id) {
+			k.failf("leader %v lacks %v, which %v committed", id, e.id, k.by[i])
 		}
 	}
 }
@@ -116,7 +153,7 @@ func (k *testChecker) commits(n *testNode, i codec.Index) {
 	}
 	e := n.mem.entries[i-1]
 	if i > codec.Index(len(k.committed)) {
-		k.committed = append(k.committed, e)
+		k.committed, k.by = append(k.committed, e), append(k.by, n.core.vote.Leader)
 	} else if k.committed[i-1].id != e.id {
 		k.failf("node %d commits %v, elsewhere %v", n.id, e.id, k.committed[i-1].id)
 	}

@@ -38,6 +38,7 @@ func (c *testCluster) stepWith(n *testNode, in *Input, entries []testEntry) {
 		n.held, n.heldSeq = append(n.held, c.packet(n, s)), append(n.heldSeq, out.Write.Seq)
 	}
 	c.check.after(n)
+	c.check.counts.step(n, in)
 	c.flushSoon(n)
 }
 

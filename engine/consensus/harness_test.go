@@ -165,6 +165,7 @@ func (c *testCluster) start(n *testNode) {
 	n.life++
 	n.resumes = st.CleanClose
 	n.core, n.mem, n.writes, n.held, n.heldSeq, n.busy = core, n.disk.clone(), nil, nil, nil, false
+	c.check.opened(n)
 	c.step(n, &Input{Kind: InputTick})
 }
 
@@ -190,6 +191,15 @@ func (c *testCluster) crash(n *testNode, kept int) {
 		n.disk.apply(&n.writes[i])
 	}
 	n.core = nil
+}
+
+// close ends a node with everything flushed and a seal behind it.
+func (c *testCluster) close(n *testNode) {
+	c.note("%d: closes", n.id)
+	for i := range n.writes {
+		n.disk.apply(&n.writes[i])
+	}
+	n.disk.sealed, n.core = true, nil
 }
 
 func (c *testCluster) after(d time.Duration, do func()) {

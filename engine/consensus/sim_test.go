@@ -23,15 +23,16 @@ type simFaults struct {
 	diskStalls       bool
 }
 
-// simulate runs a cluster under random faults, then without, and returns it. The checker looks at every step.
+// simulate runs a cluster under random faults and changes, then without, and returns it. The checker looks at every step.
 func simulate(t testing.TB, seed uint64) *testCluster {
-	sizes := []int{1, 2, 3, 3, 3, 4, 5, 5}
 	c := newTestCluster(t, seed, 0)
 	if *simSeed != 0 {
 		c.trace = func(format string, args ...any) { t.Logf("%d "+format, append([]any{c.now}, args...)...) }
 	}
 	r := c.rng
-	for i := range sizes[r.IntN(len(sizes))] {
+	sizes := []int{1, 2, 3, 3, 3, 4, 5, 5}
+	voters, spare := sizes[r.IntN(len(sizes))], r.IntN(2)*r.IntN(4)
+	for i := range voters + spare {
 		c.nodes = append(c.nodes, &testNode{id: codec.NodeID(i + 1)})
 	}
 	f := simFaults{
@@ -44,21 +45,25 @@ func simulate(t testing.TB, seed uint64) *testCluster {
 		partitions: r.IntN(2) > 0,
 		diskStalls: r.IntN(3) == 0,
 	}
-	frames, bytes := 1+r.IntN(8), 100+r.IntN(2000)
-	c.config = func(id codec.NodeID) Config {
-		cfg := testConfig(id)
-		cfg.WindowFramesMax, cfg.WindowBytesMax = frames, bytes
-		return cfg
+	shape := drawShape(c)
+	c.config = shape.config
+	m := shape.first(voters)
+	for _, n := range c.nodes {
+		c.start(n)
 	}
-	mode := codec.VoteMode(1 + r.IntN(2))
-	c.startAll(mode)
+	c.initialize(c.nodes[0], m)
 	if r.IntN(2) == 0 {
-		for _, n := range c.nodes[1:] {
-			c.initialize(n, testMembership(mode, len(c.nodes)))
+		for _, n := range c.nodes[1:voters] {
+			if node, _ := m.Node(n.id); !node.Witness {
+				c.initialize(n, m)
+			}
 		}
 	}
 	c.inject(f)
 	c.workload(20 * time.Second)
+	if shape.admin {
+		c.administer(shape, 20*time.Second)
+	}
 	c.run(20*time.Second, nil)
 	c.converge()
 	return c
@@ -92,6 +97,8 @@ func (c *testCluster) inject(f simFaults) {
 		switch {
 		case !n.up():
 			c.start(n)
+		case f.crashes && c.rng.IntN(8) == 0:
+			c.close(n)
 		case f.crashes && c.rng.IntN(4) == 0:
 			c.crash(n, c.rng.IntN(len(n.writes)+1))
 		case f.partitions && c.rng.IntN(2) == 0:
@@ -127,7 +134,7 @@ func (c *testCluster) workload(d time.Duration) {
 	c.after(0, again)
 }
 
-// converge ends all faults and asks for what a healthy cluster does: a leader, new commits, equal logs.
+// converge ends all faults and asks for what a healthy cluster does: a leader, new commits, equal logs of all members.
 func (c *testCluster) converge() {
 	c.delay, c.duplicate, c.flushDelay = nil, nil, nil
 	c.events = nil
@@ -141,40 +148,55 @@ func (c *testCluster) converge() {
 		c.start(n)
 	}
 	c.settle()
-	leader := c.elect()
-	if !c.propose(leader, 3) {
-		c.t.Fatal("the leader of a healthy cluster refuses a proposal")
+	if !c.run(50*testTimeouts, func() bool { l := c.leader(); return l != nil && !l.core.Status().Blocked && c.propose(l, 3) }) {
+		c.complain("nobody takes a proposal")
 	}
-	want := leader.core.log.last
-	ok := c.run(10*testTimeouts, func() bool {
-		for _, n := range c.nodes {
-			if n.core.commit != want.Index || n.core.log.last != want || n.core.log.flushed != want.Index {
-				return false
-			}
-		}
-		return true
-	})
-	if !ok {
-		for _, n := range c.nodes {
-			c.t.Logf("node %d: %+v, peers %+v", n.id, n.core.Status(), n.core.Peers(nil))
-		}
-		c.t.Fatalf("not everybody committed %v", want)
-	}
-	for _, p := range leader.core.Peers(nil) {
-		if p.InflightBytes != 0 || !p.Streaming || p.Match != want.Index || p.Lost {
-			c.t.Fatalf("peer of an idle, healthy cluster: %+v", p)
-		}
+	if !c.run(50*testTimeouts, c.converged) {
+		c.complain("the logs are not the same")
 	}
 }
 
+// converged reports whether all members hold what the leader holds, committed, and nothing is under way.
+func (c *testCluster) converged() bool {
+	l := c.leader()
+	if l == nil || l.core.Membership().Transient {
+		return false
+	}
+	last := l.core.Status().LastLog
+	for _, member := range l.core.Membership().Nodes {
+		st := c.node(member.ID).core.Status()
+		if st.LastLog != last || st.Flushed != last || st.Commit != last.Index {
+			return false
+		}
+	}
+	for _, p := range l.core.Peers(nil) {
+		if p.InflightBytes != 0 || !p.Streaming || p.Match != last.Index || p.Lost {
+			return false
+		}
+	}
+	return true
+}
+
+// complain fails the run and shows every node.
+func (c *testCluster) complain(what string) {
+	for _, n := range c.nodes {
+		st := n.core.Status()
+		c.t.Logf("node %d: %s; %s", n.id, statusString(&st), membershipString(n.core.Membership()))
+		for _, p := range n.core.Peers(nil) {
+			c.t.Logf("    %s", peerString(&p))
+		}
+	}
+	c.t.Fatal(what)
+}
+
 // TestRandomRuns runs clusters under message loss, duplication and reordering, partitions, disk stalls and crashes that
-// lose unflushed writes.
+// lose unflushed writes, while their memberships change and their leaders are told to hand over.
 func TestRandomRuns(t *testing.T) {
 	first, count := uint64(1), *simSeeds
 	if *simSeed != 0 {
 		first, count = *simSeed, 1
 	}
-	var entries, leaders int
+	var sum simCounts
 	for seed := first; seed < first+uint64(count); seed++ {
 		ok := t.Run("", func(t *testing.T) {
 			defer func() {
@@ -187,16 +209,15 @@ func TestRandomRuns(t *testing.T) {
 				}
 			}()
 			c := simulate(t, seed)
-			entries += len(c.check.committed)
-			leaders += len(c.check.leaders)
+			sum.add(c)
 		})
 		if !ok {
 			return
 		}
 	}
-	t.Logf("%d seeds: %d leaders, %d entries committed", count, leaders, entries)
-	if *simSeed == 0 && (leaders < 3*count || entries < 50*count) {
-		t.Errorf("%d leaders and %d entries in %d runs: the runs exercise too little", leaders, entries, count)
+	t.Logf("%d seeds: %+v", count, sum)
+	if *simSeed == 0 {
+		sum.enough(t, count)
 	}
 }
 

@@ -314,11 +314,8 @@ func (s *stage) crash(a *arguments) {
 
 func (s *stage) closeNode(a *arguments) {
 	n := s.running(a)
-	s.c.note("%d: closes", n.id)
-	for i := range n.writes {
-		n.disk.apply(&n.writes[i])
-	}
-	n.disk.sealed, n.stuck, n.core = true, false, nil
+	s.c.close(n)
+	n.stuck = false
 }
 
 func (s *stage) wipe(a *arguments) {
