@@ -1,7 +1,6 @@
 package consensus
 
 import (
-	"cmp"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -26,7 +25,7 @@ func (c *testCluster) stepWith(n *testNode, in *Input, entries []testEntry) {
 	}
 	c.changes(n, &was)
 	if out.Write.Seq != 0 {
-		w := testWrite{Write: out.Write, entries: c.contents(n, &out.Write, in, entries)}
+		w := testWrite{Write: out.Write, entries: c.contents(&out.Write, entries)}
 		n.mem.apply(&w)
 		n.writes = append(n.writes, w)
 		c.note("%d: %s", n.id, writeString(&w))
@@ -86,7 +85,7 @@ func (c *testCluster) note(format string, args ...any) {
 }
 
 // contents returns the entries of the frame that a step writes: those that came with it, or new ones.
-func (c *testCluster) contents(n *testNode, w *Write, in *Input, came []testEntry) []testEntry {
+func (c *testCluster) contents(w *Write, came []testEntry) []testEntry {
 	f := &w.Frame
 	switch {
 	case f.IsZero():
@@ -102,7 +101,7 @@ func (c *testCluster) contents(n *testNode, w *Write, in *Input, came []testEntr
 			c.nextData++
 			e.data = c.nextData
 		case codec.EntryMembership:
-			m := cmp.Or(w.Membership, in.Membership).Clone()
+			m := w.Membership.Clone()
 			e.membership = &m
 		}
 		entries = append(entries, e)
