@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func (s *script) logID() codec.LogID {
 // message returns any message at all, with or without a frame, the frame often such that it fits.
 func (s *script) message(c *Core) Input {
 	m := codec.Message{
-		Kind:   codec.MessageKind(s.byte() % 8),
+		Kind:   codec.MessageKind(s.byte() % uint8(codec.MessageKindEnd+1)),
 		Status: codec.Status(s.byte() % 5),
 		Group:  testGroup,
 		Vote:   codec.Vote{Leader: s.leader(), Committed: s.byte()%2 > 0},
@@ -53,6 +54,8 @@ func (s *script) message(c *Core) Input {
 		Stream: s.number(),
 		Stamp:  int64(s.number()),
 	}
+	marks := s.byte()
+	m.PreVote, m.Transfer, m.Mode = marks&1 > 0, marks&2 > 0, codec.VoteMode(marks>>2&3)
 	flags := s.byte()
 	if flags&1 > 0 { // an id that the log holds
 		m.Log, _ = c.LogIDAt(codec.Index(s.byte()) % (c.log.last.Index + 1))
@@ -67,6 +70,12 @@ func (s *script) message(c *Core) Input {
 	if p := c.peer2(in.Peer); p != nil && flags&8 > 0 {
 		in.Message.Stream = p.stream
 	}
+	if flags&64 > 0 { // the right mode, or none
+		in.Message.Mode = 0
+	}
+	if flags&128 > 0 && c.election.asking != (codec.Vote{}) { // an answer to what this node asks about
+		in.Message.Vote, in.Message.PreVote = c.election.asking, true
+	}
 	if flags&16 > 0 {
 		in.Frame = codec.FrameMeta{
 			Group: testGroup, Leader: s.leader(), First: m.Log.Index + 1, Count: uint32(s.number()), Kind: codec.EntryKind(s.byte() % 5),
@@ -75,11 +84,50 @@ func (s *script) message(c *Core) Input {
 		if flags&32 > 0 {
 			in.Frame.Leader = m.Vote.Leader
 		}
+		in.Frame.HeaderOnly = s.byte()%4 == 0
 		if in.Frame.Kind == codec.EntryMembership {
-			in.Membership = testMembership(codec.VoteMode(s.byte()%4), int(s.byte()%5))
+			in.Membership = s.membership(c)
 		}
 	}
 	return in
+}
+
+// membership returns any membership at all, often one that could follow the one in force.
+func (s *script) membership(c *Core) *codec.Membership {
+	m := testMembership(codec.VoteMode(s.byte()%4), int(s.byte()%6))
+	if have := c.Membership(); have != nil && s.byte()%4 > 0 {
+		clone := have.Clone()
+		m = &clone
+	}
+	m.Transient = m.Transient != (s.byte()%8 == 0)
+	for i := range m.Nodes {
+		n := &m.Nodes[i]
+		marks := s.byte()
+		n.Priority, n.Witness = marks>>4, n.Witness != (marks&3 == 3)
+		n.Promote, n.Leaving = marks&4 > 0 && !m.IsVoter(n.ID), marks&8 > 0
+	}
+	if s.byte()%3 == 0 {
+		m.Nodes = append(m.Nodes, codec.Node{ID: codec.NodeID(s.number()), Address: "new"})
+	}
+	config := codec.VoterConfig{Quorum: codec.QuorumSystem{Kind: codec.QuorumKind(s.byte() % 6)}}
+	if config.Quorum.Kind != codec.QuorumMajority {
+		config.Quorum.Election, config.Quorum.Write = uint32(s.number()), uint32(s.number())
+	}
+	for _, n := range m.Nodes {
+		if s.byte()%3 > 0 {
+			config.Voters = append(config.Voters, n.ID)
+			if config.Quorum.Kind == codec.QuorumWeighted {
+				config.Quorum.Weights = append(config.Quorum.Weights, uint32(s.number()))
+			}
+		}
+	}
+	switch s.byte() % 4 {
+	case 0:
+		m.Configs = append(m.Configs, config)
+	case 1:
+		m.Configs = []codec.VoterConfig{config}
+	}
+	return m
 }
 
 // peer2 is peer for any role.
@@ -102,18 +150,109 @@ func FuzzStep(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s := &script{b}
-		st := codec.LogState{}
-		if s.byte()%4 > 0 {
-			st = logOf(won(3, 2), testMembership(codec.VoteMode(1+s.byte()%2), 3), by(1, 2), by(1, 2), by(3, 2))
+	f.Fuzz(anyInputs)
+}
+
+// TestRandomInputs is the fuzz target on random bytes: they reach states that no corpus of bytes does by itself.
+func TestRandomInputs(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	b := make([]byte, 1500)
+	for range 4000 {
+		for i := range b {
+			b[i] = byte(r.Uint32())
 		}
-		c, err := New(testConfig(1), st, 0)
-		if err != nil {
-			t.Fatal(err)
+		anyInputs(t, b)
+	}
+}
+
+// anyInputs opens a core on some log and gives it the inputs that b stands for.
+func anyInputs(t *testing.T, b []byte) {
+	s := &script{b}
+	st, cfg := codec.LogState{}, testConfig(1)
+	switch s.byte() % 8 {
+	case 0:
+	case 1: // an own leadership to be resumed
+		st = logOf(won(3, 1), testMembership(codec.VoteMode(1+s.byte()%2), 3), by(1, 2), by(3, 1))
+		st.CleanClose, cfg.RestoreLeader = true, true
+	case 2: // a witness
+		m := testMembership(codec.VoteMode(1+s.byte()%2), 3)
+		m.Nodes[0].Witness = true
+		st = logOf(won(3, 2), m, by(1, 2), by(3, 2))
+		st.Frames[1].HeaderOnly, st.Frames[1].Size = true, codec.FrameHeaderSize
+	default:
+		st = logOf(won(3, 2), testMembership(codec.VoteMode(1+s.byte()%2), 3), by(1, 2), by(1, 2), by(3, 2))
+	}
+	options := s.byte()
+	cfg.Switches.NoPreVote, cfg.AllowLogReversion = options&1 > 0, options&2 > 0
+	cfg.WindowFramesMax, cfg.WindowBytesMax = 1+int(options>>4), 400
+	if options&4 > 0 {
+		cfg.DiskStallTimeout = 100 * ms
+	}
+	c, err := New(cfg, st, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fuzzSteps(t, c, s)
+}
+
+// input returns any input at all, most often a message.
+func (s *script) input(c *Core, seq uint64) Input {
+	switch kind := InputKind(s.byte() % 32); kind {
+	case InputTick, InputHeartbeat, InputElect, InputForgetLeader:
+		return Input{Kind: kind}
+	case InputFlushed:
+		return Input{Kind: kind, Seq: seq}
+	case InputPropose:
+		return Input{Kind: kind, Frame: codec.FrameMeta{Count: 1 + uint32(s.byte()), Size: 100}}
+	case InputPeerDown, InputAllowReversion:
+		return Input{Kind: kind, Peer: codec.NodeID(s.byte() % 6)}
+	case InputInitialize, InputChange:
+		in := Input{Kind: kind, Membership: s.membership(c)}
+		if s.byte()%4 == 0 {
+			in.If = &codec.LogID{Leader: s.leader(), Index: codec.Index(s.number())}
 		}
-		fuzzSteps(t, c, s)
-	})
+		return in
+	case InputTransfer:
+		return Input{Kind: kind, Peer: codec.NodeID(s.byte() % 6), Timeout: time.Duration(s.byte()) * ms}
+	case InputSwitch:
+		flags := s.byte()
+		return Input{Kind: kind, Switches: Switches{NoElections: flags&1 > 0, NoHeartbeats: flags&2 > 0, NoPreVote: flags&4 > 0}}
+	case InputKind(20), InputKind(21), InputKind(22):
+		return Input{Kind: InputFlushed, Seq: seq}
+	}
+	if s.byte()%2 == 0 {
+		return s.answer(c)
+	}
+	return s.message(c)
+}
+
+// answer returns what a well-meaning peer might answer to what this node does: arbitrary bytes alone seldom elect anybody.
+func (s *script) answer(c *Core) Input {
+	in := Input{Kind: InputMessage, Peer: codec.NodeID(2 + s.byte()%4), Message: codec.Message{
+		Group: testGroup, Status: codec.StatusOK, Vote: c.vote, Stamp: int64(c.now), Log: c.log.last,
+	}}
+	m := &in.Message
+	if s.byte()%2 == 0 {
+		m.Log, _ = c.LogIDAt(codec.Index(s.byte()) % (c.log.last.Index + 1))
+	}
+	if s.byte()%8 == 0 {
+		m.Status = codec.StatusConflict
+	}
+	p := c.peer2(in.Peer)
+	switch {
+	case !c.election.asking.IsZero():
+		m.Kind, m.Vote, m.PreVote = codec.MessageVoteReply, c.election.asking, true
+	case c.role == Candidate:
+		m.Kind = codec.MessageVoteReply
+	case p == nil:
+		m.Kind, in.Peer, m.Stream = codec.MessageTransfer, m.Vote.Leader.Node, s.number()
+		m.Status = codec.StatusNone
+	case s.byte()%4 == 0:
+		m.Kind, m.Stream = codec.MessageHeartbeatReply, c.lead.base
+	default:
+		m.Kind, m.Stream = codec.MessageAppendReply, p.stream
+	}
+	return in
 }
 
 func fuzzSteps(t *testing.T, c *Core, s *script) {
@@ -124,24 +263,14 @@ func fuzzSteps(t *testing.T, c *Core, s *script) {
 		if len(s.b) == 0 {
 			return
 		}
-		var in Input
+		in := s.input(c, seq)
 		switch s.byte() % 8 {
 		case 0:
 			now = now.Add(time.Duration(s.byte()) * 4 * ms)
 		case 1:
-			if now = max(now, out.Deadline); now == Never {
-				return
+			if out.Deadline != Never {
+				now = max(now, out.Deadline)
 			}
-		case 2:
-			in = Input{Kind: InputFlushed, Seq: seq}
-		case 3:
-			in = Input{Kind: InputPropose, Frame: codec.FrameMeta{Count: 1 + uint32(s.byte()), Size: 100}}
-		case 4:
-			in = Input{Kind: InputPeerDown, Peer: codec.NodeID(s.byte() % 6)}
-		case 5:
-			in = Input{Kind: InputInitialize, Membership: testMembership(codec.VoteMode(s.byte()%4), int(s.byte()%5))}
-		default:
-			in = s.message(c)
 		}
 		commit := out.Commit
 		c.Step(now, &in, &out)
