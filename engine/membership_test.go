@@ -177,13 +177,12 @@ func (l *load) put(ctx context.Context, at int, data string) int {
 			named = slices.IndexFunc(l.nodes, func(n *Raft) bool { return n.NodeID() == elsewhere.Leader.ID })
 		}
 		if at = named; named < 0 {
-			// Nobody leads that this one knows of, and another one may name one that leads no more: try any, and not
-			// faster than elections go.
+			// Nobody leads that this one knows of, and another one may name one that leads no more: try any, once it knows
+			// of a leader or has had some time for it.
 			at = rand.IntN(len(l.nodes))
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Millisecond):
-			}
+			soon, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
+			_, _ = l.nodes[at].WaitLeader(soon)
+			cancel()
 		}
 	}
 	return at
