@@ -98,6 +98,20 @@ type clusterOptions struct {
 	first func(nodes []codec.Node) codec.Membership
 }
 
+// calm gives nodes timeouts that a starved machine does not exceed, for tests in which the leader must not change.
+func calm(cfg *Config) {
+	cfg.ElectionTimeoutMin, cfg.ElectionTimeoutMax = time.Second, 2*time.Second
+}
+
+// calmBut leaves one node the short timeouts; it is not to lead at first.
+func calmBut(id codec.NodeID) func(*Config) {
+	return func(cfg *Config) {
+		if cfg.Switches.NoElections = cfg.NodeID == id; cfg.NodeID != id {
+			calm(cfg)
+		}
+	}
+}
+
 // startCluster opens the nodes, initializes the first and waits for a leader.
 func startCluster(t testing.TB, o clusterOptions) *cluster {
 	t.Helper()

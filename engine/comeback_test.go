@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
@@ -28,13 +27,7 @@ func eachNetwork(t *testing.T, test func(t *testing.T, o clusterOptions)) {
 // election, unless that is switched off.
 func TestLeaderResumesAfterACleanRestart(t *testing.T) {
 	eachNetwork(t, func(t *testing.T, o clusterOptions) {
-		var restart func(cfg *Config)
-		o.adjust = func(cfg *Config) {
-			cfg.ElectionTimeoutMin, cfg.ElectionTimeoutMax = time.Second, 2*time.Second
-			if restart != nil {
-				restart(cfg)
-			}
-		}
+		o.adjust = calm
 		c := startCluster(t, o)
 		c.propose("x")
 		c.agree(1)
@@ -165,13 +158,12 @@ func TestRemovedNodeThatDoesNotKnowHarmsNobody(t *testing.T) {
 	for _, switches := range []Switches{{}, {NoPreVote: true}} {
 		t.Run(fmt.Sprintf("preVote=%v", !switches.NoPreVote), func(t *testing.T) {
 			eachKind(t, func(t *testing.T, o clusterOptions) {
-				o.cables = true
-				o.nodes = 4
+				const away = 4
+				o.cables, o.nodes, o.adjust = true, 4, calmBut(away)
 				c := startCluster(t, o)
 				c.propose("x")
 				c.agree(1)
 				leader := c.leader()
-				away := c.others(leader.NodeID())[0]
 				if err := c.nodes[away].SetSwitches(switches); err != nil {
 					t.Fatal(err)
 				}
@@ -233,7 +225,10 @@ func TestPeerThatLostItsLogIsLeftAlone(t *testing.T) {
 	for _, always := range []bool{false, true} {
 		t.Run(fmt.Sprint("always=", always), func(t *testing.T) {
 			eachNetwork(t, func(t *testing.T, o clusterOptions) {
-				o.adjust = func(cfg *Config) { cfg.AllowLogReversion = always }
+				o.adjust = func(cfg *Config) {
+					calm(cfg)
+					cfg.AllowLogReversion = always
+				}
 				c := startCluster(t, o)
 				c.propose("0")
 				c.agree(1)

@@ -3,10 +3,13 @@
 //	r, err := engine.Open(engine.Config{NodeID: 1, ClusterID: "orders", Dir: dir, Listen: "10.0.0.1:7000"}, stateMachine)
 //	err = r.Initialize(ctx, membership)        // once in the life of a cluster, on one node
 //	result, err := r.Propose(ctx, data)        // on the leader: committed, applied, answered
+//	id, err := r.ChangeMembership(ctx, engine.AddVoter(node), engine.Remove(3))
+//	err = r.TransferLeadership(ctx, 2)
 //
 // # One node
 //
-//	callers        Propose, ProposeAsync, ProposeBatch, Initialize, Leader, Metrics, Close
+//	callers        Propose, ProposeAsync, ProposeBatch, Initialize, ChangeMembership, TransferLeadership,
+//	   |           Trigger, SetSwitches, ForgetLeader, Membership, Leader, Metrics, Close
 //	   |                                    [Raft]
 //	   v
 //	pipeline.Intake ----> loop <---- mailbox <---- transport: packets, broken lanes
@@ -22,7 +25,9 @@
 //
 // The loop is one goroutine. It owns the Consensus Module and everything that the module decides about; each round it
 // takes all mail and all proposals that wait, steps the module, and hands on what it asks for. It never reads the disk
-// and never waits for anything but mail and the module's next deadline.
+// and never waits for anything but mail and the module's next deadline. What callers ask for beyond one step (a change of
+// membership with its learners, joint and final entry, a transfer) is an errand: a small state machine that the loop lets
+// go on at the end of each round.
 //
 // # What a node promises
 //
@@ -33,6 +38,10 @@
 //   - After an error of its log or its state machine a node takes no further step: it stops, [Raft.Err] says why, and
 //     nothing is acknowledged that may not be on disk.
 //   - Everything that waits is bounded in bytes; the fields of [Config] say by how much.
+//   - [Raft.ChangeMembership] returns when the membership that stays is committed and applied here. No new voter can hold
+//     up commits by what it lacks: it is a learner until it has caught up.
+//   - A leader that hands over loses nothing it has accepted: what is in its log is answered as usual when the next leader
+//     commits it; what waits is answered with that leader's name.
 //
 // # Decisions
 //
@@ -41,11 +50,26 @@
 //   - A follower learns of a commit with the next append or heartbeat. Nothing is sent for it alone.
 //   - Packets of a peer are dropped until its incarnation is durable here; see peers.go.
 //   - A proposal is refused at once on a node that does not lead; nothing is forwarded.
+//   - Which nodes talk to this one: any of the same cluster whose id was not seen with another incarnation. A node that
+//     lags behind a membership change must hear a leader it does not know, and answer it, or it could never catch up, so
+//     strangers can't be refused by the membership known here. The module drops what a stranger may not do, only so many
+//     are remembered (peers.go), and the transport dials them back only while they are connected.
+//   - A member that leaves stays a peer of the transport until its leaving is committed: a leader that removes itself
+//     needs the others' acknowledgements for that, although by their membership it is gone already.
+//   - A node is a witness by [Config.Witness], which must agree with the membership: one without a state machine must not
+//     become an ordinary member by a slip in a membership, nor a state machine be starved by one.
+//   - A change that meets another one in progress is refused and not queued: the caller may want to look at what that one
+//     made. Only the moment until a new leader has committed its first entry is waited for.
 //   - At restart the state machine is given the whole committed log again: it keeps nothing of its own, and there are no
 //     snapshots.
 //
 // # Reading order
 //
-// config.go and raft.go, what a program sees; loop.go, one round; carry.go, what a step asks for; feed.go, the way to
-// the state machine; mailbox.go and peers.go; close.go; metrics.go; errors.go; adapters.go, our log and transport.
+// config.go and raft.go, what a program sees; membership.go and change.go, leadership.go, the rest of it; loop.go, one
+// round; carry.go, what a step asks for; errand.go and change_errand.go; feed.go, the way to the state machine; mailbox.go
+// and peers.go; close.go; metrics.go; errors.go; adapters.go, our log and transport.
+//
+// cost_test.go measures what a dead, slow or removed peer costs the others, when asked to:
+//
+//	go test ./engine -run PeerCost -cost.rounds 20 -v
 package engine

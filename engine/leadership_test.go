@@ -48,7 +48,7 @@ func TestTransferUnderLoadLosesNothing(t *testing.T) {
 // TestProposalsWaitForTheNextLeader: what waits while a leader hands over is answered with the name of the next one.
 func TestProposalsWaitForTheNextLeader(t *testing.T) {
 	eachKind(t, func(t *testing.T, o clusterOptions) {
-		o.cables = true
+		o.cables, o.adjust = true, calm
 		c := startCluster(t, o)
 		c.propose("x")
 		c.agree(1)
@@ -100,7 +100,7 @@ func TestProposalsWaitForTheNextLeader(t *testing.T) {
 // TestTransferThatFails: the leader goes on by itself, and what waited meanwhile with it.
 func TestTransferThatFails(t *testing.T) {
 	eachKind(t, func(t *testing.T, o clusterOptions) {
-		o.cables = true
+		o.cables, o.adjust = true, calm
 		c := startCluster(t, o)
 		c.propose("x")
 		leader := c.leader()
@@ -299,13 +299,16 @@ func TestLeaderWithoutItsQuorumStepsDown(t *testing.T) {
 // TestPreVoteKeepsACutOffNodeFromRaisingTheTerm: it asks again and again and disturbs nobody when it comes back.
 func TestPreVoteKeepsACutOffNodeFromRaisingTheTerm(t *testing.T) {
 	eachKind(t, func(t *testing.T, o clusterOptions) {
-		o.cables = true
+		const away = 3
+		o.cables, o.adjust = true, calmBut(away)
 		c := startCluster(t, o)
 		c.propose("x")
 		c.agree(1)
 		leader := c.leader()
-		away := c.others(leader.NodeID())[0]
 		term := leader.Metrics().Vote
+		if err := c.nodes[away].SetSwitches(Switches{}); err != nil {
+			t.Fatal(err)
+		}
 		c.cable.part([]codec.NodeID{away}, c.others(away))
 		c.awaitSent(away, codec.MessageVote, 2*5)
 		if m := c.nodes[away].Metrics(); m.Vote != term || m.Elections != 0 {
@@ -364,7 +367,7 @@ func TestLeaderWhoseDiskStallsStepsDown(t *testing.T) {
 				}
 				logs[cfg.NodeID] = &stallingLog{Log: log}
 				cfg.Log, cfg.Dir = logs[cfg.NodeID], ""
-				cfg.DiskStallTimeout = 100 * time.Millisecond
+				cfg.DiskStallTimeout = 300 * time.Millisecond
 			}
 			c := startCluster(t, o)
 			c.propose("x")

@@ -15,7 +15,10 @@ import (
 )
 
 func withWitness(o clusterOptions) clusterOptions {
-	o.adjust = func(cfg *Config) { cfg.Witness = cfg.NodeID == 3 }
+	o.adjust = func(cfg *Config) {
+		calm(cfg)
+		cfg.Witness = cfg.NodeID == 3
+	}
 	return o
 }
 

@@ -30,6 +30,8 @@
 //
 // # Decisions
 //
+//   - A frame for a witness is its header alone, made from the description of the frame: it is never read from the log.
+//   - [Applier.Await] puts a function into the queue of what is applied, so that "applied up to here" needs no polling.
 //   - The wait of a caller is a channel of capacity 1 that is reused with its call. A semaphore per caller is a little
 //     cheaper and can't be left when a context ends.
 //   - A frame is applied as a whole: one of which only the first entries are committed waits for the rest to be

@@ -36,7 +36,7 @@
 // # What nodes are fed
 //
 // directory_test.go: directories of others, in use, or damaged. fulldisk_test.go and fulldisk_linux_test.go: no space
-// left. coldread_test.go: a log that can't be read back. strangers_test.go: garbage on the peer port. limits_test.go:
+// left. coldread_test.go: a log that can't be read back. strangers_test.go: garbage and candidates nobody knows on the peer port. limits_test.go:
 // proposals and addresses that can't be taken.
 //
 // # Read in this order
