@@ -71,6 +71,11 @@ func (m *Membership) IsVoter(id NodeID) bool {
 	return false
 }
 
+// Stays reports whether the node is a voter of the last config, the only one that outlasts a transient membership.
+func (m *Membership) Stays(id NodeID) bool {
+	return slices.Contains(m.Configs[len(m.Configs)-1].Voters, id)
+}
+
 // Node returns the member of that id.
 func (m *Membership) Node(id NodeID) (Node, bool) {
 	i, ok := slices.BinarySearchFunc(m.Nodes, id, func(n Node, id NodeID) int { return cmp.Compare(n.ID, id) })

@@ -22,7 +22,8 @@ type groupBook struct {
 	vote        codec.Vote
 	commit      codec.Index
 	memberships []codec.MembershipRecord
-	// crashed says that a life in which the vote was already written ended without a seal.
+	// crashed says that a life in which the vote was already written ended without a seal. Whoever writes a vote anew that
+	// the log holds already, to free the place of the old record, must not let that clear it.
 	crashed bool
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -44,6 +45,8 @@ func (c *Core) mayChange(expected *codec.LogID) error {
 		return ErrTermNotCommitted
 	case c.commit < c.members.at.Index || c.members.membership.Transient:
 		return fmt.Errorf("%w: that of entry %v", ErrChangeInProgress, c.members.at)
+	case c.leaving():
+		return ErrLeaderLeaves
 	case c.blocked():
 		return ErrTransferInProgress
 	}
@@ -138,19 +141,20 @@ func (c *Core) checkCaughtUp(next *codec.Membership) error {
 		case p == nil:
 			return &BehindError{Node: n.ID, Last: c.log.last.Index}
 		case !c.caughtUp(p):
-			return &BehindError{Node: n.ID, Match: p.match, Last: c.log.last.Index}
+			return &BehindError{Node: n.ID, Match: p.match, Last: c.log.last.Index, Silent: time.Duration(c.now - p.answered)}
 		}
 	}
 	return nil
 }
 
-// caughtUp reports whether a peer holds the log but for what is in its window.
+// caughtUp reports whether a peer that lately answered holds the log but for what is in its window.
 func (c *Core) caughtUp(p *progress) bool {
 	sendable := c.log.last.Index
 	if p.witness {
 		sendable = c.log.flushed
 	}
-	return p.state == stateStream && !p.lost && p.match > 0 && p.next > sendable
+	return p.state == stateStream && !p.lost && p.match > 0 && p.next > sendable &&
+		p.answered > c.now.Add(-c.cfg.ElectionTimeoutMax)
 }
 
 // appendMembership proposes a membership and sends it on. next belongs to the core from then on.
@@ -194,27 +198,40 @@ func (c *Core) leave() {
 	c.stepDown()
 }
 
-// promote makes voters of the learners that were marked for it and have caught up.
+// promote makes voters of the learners that were marked for it and have caught up: of all together, or, where the proof
+// refuses that, of the first one that it takes. Other configs of a membership that is to stay joint remain as they are.
 func (c *Core) promote() {
 	m := c.members.membership
-	if c.mayChange(nil) != nil || !c.out.Write.Frame.IsZero() || m.Configs[len(m.Configs)-1].Quorum.Kind != codec.QuorumMajority {
+	last := &m.Configs[len(m.Configs)-1]
+	if last.Quorum.Kind != codec.QuorumMajority || !c.out.Write.Frame.IsZero() || c.mayChange(nil) != nil {
 		return
 	}
-	want := m.Clone()
-	want.Configs = want.Configs[len(want.Configs)-1:]
-	voters := want.Configs[0].Voters
-	for i := range want.Nodes {
-		n := &want.Nodes[i]
-		if p := c.peer(n.ID); n.Promote && p != nil && c.caughtUp(p) {
-			n.Promote = false
-			voters = append(voters, n.ID)
+	var ready []codec.NodeID
+	for i := range m.Nodes {
+		if p := &c.lead.peers[i]; m.Nodes[i].Promote && i != c.members.self && c.caughtUp(p) {
+			ready = append(ready, p.node)
 		}
 	}
-	if len(voters) == len(want.Configs[0].Voters) {
+	if len(ready) == 0 || c.proposeMembership(promoted(m, ready...)) == nil {
 		return
 	}
-	slices.Sort(voters)
-	want.Configs[0].Voters = voters
-	// A membership that the proof refuses is left as it is: the learner may be a witness too many.
-	_ = c.proposeMembership(&want)
+	for _, id := range ready {
+		if c.proposeMembership(promoted(m, id)) == nil {
+			return
+		}
+	}
+}
+
+// promoted returns a membership with more voters in its last config.
+func promoted(m *codec.Membership, ids ...codec.NodeID) *codec.Membership {
+	out := m.Clone()
+	last := &out.Configs[len(out.Configs)-1]
+	last.Voters = append(last.Voters, ids...)
+	slices.Sort(last.Voters)
+	for i := range out.Nodes {
+		if slices.Contains(ids, out.Nodes[i].ID) {
+			out.Nodes[i].Promote = false
+		}
+	}
+	return &out
 }

@@ -14,6 +14,9 @@ const (
 	indexMax codec.Index = 1 << 62
 )
 
+// timeoutMax bounds every timeout, so that adding some to an instant can't overflow.
+const timeoutMax = 24 * time.Hour
+
 // deferredMax bounds the replies that wait for an earlier write. Beyond it replies are lost, as messages may be.
 const deferredMax = 1024
 
@@ -69,6 +72,7 @@ type Core struct {
 
 	election election
 	lead     leadership
+	prefer   preference
 	before   snapshot
 }
 
@@ -82,6 +86,9 @@ type Core struct {
 func New(cfg Config, st codec.LogState, now Instant) (*Core, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
+	}
+	if now < 0 {
+		return nil, fmt.Errorf("%w: start at instant %d, want 0 or more", ErrConfig, now)
 	}
 	c := &Core{
 		cfg:  cfg,
@@ -119,13 +126,13 @@ func (cfg *Config) validate() error {
 	case cfg.ElectionTimeoutMin <= 0 || cfg.ElectionTimeoutMax <= cfg.ElectionTimeoutMin:
 		return fmt.Errorf("%w: election timeout from %v to %v, want 0 < min < max",
 			ErrConfig, cfg.ElectionTimeoutMin, cfg.ElectionTimeoutMax)
-	case cfg.ElectionTimeoutMax > 24*time.Hour:
-		return fmt.Errorf("%w: election timeout up to %v, want at most 24h", ErrConfig, cfg.ElectionTimeoutMax)
+	case cfg.ElectionTimeoutMax > timeoutMax:
+		return fmt.Errorf("%w: election timeout up to %v, want at most %v", ErrConfig, cfg.ElectionTimeoutMax, timeoutMax)
 	case cfg.HeartbeatInterval <= 0 || 2*cfg.HeartbeatInterval > cfg.ElectionTimeoutMin:
 		return fmt.Errorf("%w: heartbeat interval %v, want above 0 and at most half of the election timeout %v",
 			ErrConfig, cfg.HeartbeatInterval, cfg.ElectionTimeoutMin)
-	case cfg.DiskStallTimeout < 0:
-		return fmt.Errorf("%w: disk stall timeout %v, want 0 for none, or more", ErrConfig, cfg.DiskStallTimeout)
+	case cfg.DiskStallTimeout < 0 || cfg.DiskStallTimeout > timeoutMax:
+		return fmt.Errorf("%w: disk stall timeout %v, want 0 for none, or up to %v", ErrConfig, cfg.DiskStallTimeout, timeoutMax)
 	case cfg.WindowBytesMax <= 0 || cfg.WindowFramesMax <= 0:
 		return fmt.Errorf("%w: window of %d bytes and %d frames, want both above 0",
 			ErrConfig, cfg.WindowBytesMax, cfg.WindowFramesMax)
@@ -223,8 +230,11 @@ func (c *Core) refreshMembers() {
 	c.election.asked = make([]bool, len(c.members.voter))
 	c.election.asking = codec.Vote{}
 	c.updateRole()
-	if c.role == Leader {
+	switch {
+	case c.role == Leader:
 		c.layPeers()
+	case c.election.rank != c.priorityRank():
+		c.election.reset(c)
 	}
 	c.checkWitnessLog()
 }

@@ -13,8 +13,10 @@ import (
 //
 // Owner: the [Core] it is part of.
 type election struct {
-	// timeout is drawn anew for each campaign, and when a node ceases to lead or to campaign (Raft 5.2).
+	// timeout is drawn anew for each campaign, when a node ceases to lead or to campaign (Raft 5.2), and when rank changes.
 	timeout time.Duration
+	// rank is how many distinct priorities above this node's were known when timeout was drawn.
+	rank int
 	// deadline is when a voter that has heard no leader campaigns.
 	deadline Instant
 	// leaseEnd is until when votes are refused because a leader was heard (thesis 4.2.3).
@@ -28,11 +30,6 @@ type election struct {
 	termSeen codec.Term
 	// behind says that a voter with a longer log refused the present campaign.
 	behind bool
-	// heard says that the leader of the present vote was heard in this life; its newest heartbeat had heardLife for a
-	// stream and heardStamp for a stamp.
-	heard      bool
-	heardLife  uint64
-	heardStamp int64
 	// forgot says that the leader was forgotten and not heard since.
 	forgot bool
 	// campaigns counts those started.
@@ -49,7 +46,8 @@ func (e *election) reset(c *Core) {
 		e.leaseEnd = math.MinInt64
 	}
 	spread := c.cfg.ElectionTimeoutMax - c.cfg.ElectionTimeoutMin
-	e.timeout = c.cfg.ElectionTimeoutMin + c.randomDuration(spread) + time.Duration(c.priorityRank())*spread
+	e.rank = c.priorityRank()
+	e.timeout = c.cfg.ElectionTimeoutMin + c.randomDuration(spread) + time.Duration(e.rank)*spread
 	e.deadline = c.now.Add(e.timeout)
 }
 
@@ -77,7 +75,7 @@ func (e *election) soon(c *Core) {
 func (e *election) follows(c *Core) {
 	e.leaseEnd = c.now.Add(c.cfg.ElectionTimeoutMin)
 	e.deadline = c.now.Add(e.timeout)
-	e.asking, e.heard, e.forgot = codec.Vote{}, true, false
+	e.asking, e.forgot = codec.Vote{}, false
 }
 
 // newVote notes that the node moved to a vote.
@@ -85,7 +83,7 @@ func (e *election) newVote(v codec.Vote) {
 	if !v.Committed {
 		e.leaseEnd = math.MinInt64
 	}
-	e.asking, e.heard, e.heardLife, e.heardStamp, e.forgot = codec.Vote{}, false, 0, 0, false
+	e.asking, e.forgot = codec.Vote{}, false
 }
 
 // isVoter reports whether this node is a voter of the effective membership.

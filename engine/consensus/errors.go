@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -40,6 +41,9 @@ var (
 	ErrTermNotCommitted = errors.New("the leader has committed nothing yet")
 	// ErrTransferInProgress: the leader is handing over. The caller waits for the next leader.
 	ErrTransferInProgress = errors.New("leadership is being transferred")
+	// ErrLeaderLeaves: the leader is none of the voters-to-be and steps down as soon as that is committed. The caller waits
+	// for the next leader.
+	ErrLeaderLeaves = errors.New("the leader is about to leave")
 	// ErrTransferTarget is wrapped with why a node can't be handed the leadership.
 	ErrTransferTarget = errors.New("no target for the leadership")
 	// ErrMayNotCampaign is wrapped with why this node can't be elected.
@@ -61,15 +65,19 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("membership is that of entry %v, the change expects %v", e.Have, e.Want)
 }
 
-// BehindError is the reason when a change makes a voter of a node that has not caught up: until it has, no write that
-// needs it could be committed. The caller adds it as a learner first and waits.
+// BehindError is the reason when a change makes a voter of a node that has not caught up, or does not answer: until it has,
+// no write that needs it could be committed. The caller adds it as a learner first and waits.
 type BehindError struct {
 	Node        codec.NodeID
-	Match, Last codec.Index // what it is known to hold, and the leader's last entry
+	Match, Last codec.Index   // what it is known to hold, and the leader's last entry
+	Silent      time.Duration // since what it answered last was sent
 }
 
 // Error implements error.
 func (e *BehindError) Error() string {
+	if e.Match == e.Last {
+		return fmt.Sprintf("node %d can't become a voter while it does not answer: it has been silent for %v", e.Node, e.Silent)
+	}
 	return fmt.Sprintf("node %d can't become a voter before it has caught up: it holds entries up to %d of %d", e.Node, e.Match, e.Last)
 }
 

@@ -3,13 +3,12 @@ package consensus
 import "github.com/millrace/millrace/codec"
 
 // heartbeats makes this leader heard, on the lane that never waits behind appends. Unless all are asked for, a peer that
-// needs none gets none: one that lately answered an append, knows the commit and is owed no proof that it heard of a
-// transfer's end.
+// needs none gets none: one that lately answered an append and knows the commit.
 func (c *Core) heartbeats(all bool) {
 	c.lead.heartbeatAt = c.now.Add(c.cfg.HeartbeatInterval)
 	for i := range c.lead.peers {
 		p := &c.lead.peers[i]
-		quiet := p.answered > c.now.Add(-c.cfg.HeartbeatInterval/2) && p.told == c.commit && !p.lent
+		quiet := p.answered > c.now.Add(-c.cfg.HeartbeatInterval/2) && p.told == c.commit
 		if i != c.members.self && (all || !quiet) {
 			c.sendNow(p.node, codec.LaneControl, c.request(codec.MessageHeartbeat, p, p.match, c.lead.base), codec.FrameMeta{})
 		}
@@ -37,9 +36,6 @@ func (c *Core) heartbeatReply(in *Input) {
 	if p == nil || !c.answers(p, m) || m.Stream != c.lead.base {
 		return
 	}
-	if Instant(m.Stamp) > p.lentAt {
-		p.lent = false
-	}
 	if m.Status == codec.StatusConflict && p.state == stateStream {
 		c.breakStream(p, p.match+1) // the probe finds out whether the peer lost what it had acknowledged
 	}
@@ -48,15 +44,10 @@ func (c *Core) heartbeatReply(in *Input) {
 // heartbeatRequest takes a heartbeat. The log id in it is the last one the leader knows to match; a log that does not
 // hold it has lost it, and the answer says so.
 func (c *Core) heartbeatRequest(in *Input) {
-	m, e := &in.Message, &c.election
+	m := &in.Message
 	if !c.follow(m) {
 		c.refuseLeader(in, codec.LaneControl)
 		return
-	}
-	if m.Stream > e.heardLife {
-		e.heardLife, e.heardStamp = m.Stream, m.Stamp
-	} else if m.Stream == e.heardLife {
-		e.heardStamp = max(e.heardStamp, m.Stamp)
 	}
 	if c.contradicted(in, m.Log) {
 		return

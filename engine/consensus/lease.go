@@ -20,7 +20,7 @@ func (c *Core) leaseRuns(candidate codec.NodeID) bool {
 // that pass all leases.
 func (c *Core) leaseLent() bool {
 	for i := range c.lead.peers {
-		if c.lead.peers[i].lent {
+		if c.lead.peers[i].lent != 0 {
 			return true
 		}
 	}
@@ -28,7 +28,8 @@ func (c *Core) leaseLent() bool {
 }
 
 // quorumAnswered returns when this leader last sent something that a write quorum has answered, itself included; at the
-// earliest when it became leader, or when the quorum it needs changed.
+// earliest when it became leader, or when the quorum it needs changed. Those two are no answers: votes may be refused and
+// office kept on them, but nothing may be read.
 func (c *Core) quorumAnswered() Instant {
 	l := &c.lead
 	for i := range l.peers {
@@ -43,12 +44,15 @@ func (c *Core) quorumAnswered() Instant {
 // checkQuorum ends a leadership that no write quorum has answered for a minimum election timeout (thesis 6.2). It can
 // commit nothing, and its heartbeats would hold back followers that could elect another. It returns false then.
 //
-// A node that itself overslept, because it was frozen or starved, first gets the time to hear the answers that wait.
+// A node that itself overslept, because it was frozen or starved, first gets the time to hear the answers that wait, once
+// for each time that a quorum answered.
 func (c *Core) checkQuorum() bool {
 	l := &c.lead
 	if c.now > c.due && time.Duration(c.now-c.due) > c.cfg.HeartbeatInterval {
-		l.graceEnd = c.now.Add(2 * c.cfg.HeartbeatInterval)
-		l.quorumDue = max(l.quorumDue, l.graceEnd)
+		if answered := c.quorumAnswered(); answered > l.graceFor {
+			l.graceFor, l.graceEnd = answered, c.now.Add(2*c.cfg.HeartbeatInterval)
+			l.quorumDue = max(l.quorumDue, l.graceEnd)
+		}
 	}
 	if c.now < l.quorumDue {
 		return true

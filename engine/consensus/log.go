@@ -177,7 +177,14 @@ func (l *raftLog) truncate(cut codec.Index) (membershipGone bool) {
 		l.last = codec.LogID{Leader: l.runs[len(l.runs)-1].leader, Index: cut}
 	}
 	l.flushed = min(l.flushed, cut)
-	l.headersTo = min(l.headersTo, cut)
+	for n := l.frames.n; l.headersTo > cut; n-- {
+		switch {
+		case n == 0:
+			l.headersTo = 0
+		case l.frames.at(n - 1).headerOnly:
+			l.headersTo = l.frameAt(l.frames.at(n - 1).first).Last()
+		}
+	}
 	l.truncatePending(cut)
 	for n := len(l.memberships); n > 0 && l.memberships[n-1].id.Index > cut; n-- {
 		l.memberships[n-1] = memberRecord{}

@@ -16,6 +16,10 @@ const searchGap = 1024
 func (c *Core) conflicted(p *progress, hint codec.LogID) {
 	top := hint.Index
 	if p.state == stateProbe {
+		if p.next == 1 {
+			c.malformed++ // every log holds what stands before the first entry
+			return
+		}
 		if p.next-1 <= p.match && !c.reverts(p) {
 			return
 		}

@@ -54,9 +54,8 @@ type progress struct {
 	mayRevert bool
 	// told is the commit that the newest request named.
 	told codec.Index
-	// lent says that the peer was asked to campaign, at lentAt, and may still obey.
-	lent   bool
-	lentAt Instant
+	// lent is the last index that a request to campaign named, which the peer may still obey; 0 for none.
+	lent codec.Index
 }
 
 // holds returns up to which index the peer's copies count.
@@ -96,6 +95,9 @@ func (p *progress) acknowledged(index codec.Index, now Instant) bool {
 	}
 	if index >= p.match {
 		p.lost = false
+	}
+	if p.match > p.lent {
+		p.lent = 0
 	}
 	for p.inflight.n > 0 && p.inflight.front().last <= p.match {
 		p.inflightBytes -= p.inflight.front().size

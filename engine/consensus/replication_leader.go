@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/millrace/millrace/codec"
@@ -25,13 +26,12 @@ type leadership struct {
 	base uint64
 	// heartbeatAt is when the next heartbeats are due.
 	heartbeatAt Instant
-	// quorumDue is when it is to be looked at next whether a quorum answers, not before graceEnd.
-	quorumDue, graceEnd Instant
-	transfer            handover
-	// preferAt is when the leadership may be handed to a node of greater priority again.
-	preferAt Instant
+	// quorumDue is when it is to be looked at next whether a quorum answers, not before graceEnd. graceFor is what
+	// quorumAnswered returned when the last grace was given.
+	quorumDue, graceEnd, graceFor Instant
+	transfer                      handover
 	// overtake is the greatest term that a member other than the voters has shown, and overtakeAt when the leader may
-	// rise above it.
+	// rise above it; that outlasts a leadership.
 	overtake   codec.Term
 	overtakeAt Instant
 	// lent says that a peer that may still obey a request to campaign is a member no more: the lease is lost for good.
@@ -42,31 +42,38 @@ type leadership struct {
 }
 
 // end forgets the peers; the stream number goes on.
-func (l *leadership) end() { *l = leadership{streams: l.streams} }
+func (l *leadership) end() { *l = leadership{streams: l.streams, overtakeAt: l.overtakeAt} }
 
 // becomeLeader establishes this node's leadership: the vote a quorum granted is committed, a blank entry opens the term
 // (Raft 8), every peer is probed from there.
 func (c *Core) becomeLeader() {
 	l := &c.lead
-	*l = leadership{streams: l.streams, base: l.streams, since: c.now, first: c.log.last.Index + 1}
+	*l = leadership{
+		streams: l.streams, base: l.streams, since: c.now, first: c.log.last.Index + 1, graceFor: math.MinInt64,
+		overtakeAt: max(l.overtakeAt, c.now.Add(c.cfg.ElectionTimeoutMax)),
+	}
 	c.setVote(codec.Vote{Leader: c.vote.Leader, Committed: true})
 	l.quorumDue = c.now.Add(c.cfg.ElectionTimeoutMin)
-	l.overtakeAt = c.now.Add(c.cfg.ElectionTimeoutMax)
 	c.layPeers()
-	c.appendFrame(codec.FrameMeta{
-		Group:  c.cfg.Group,
-		Leader: c.vote.Leader,
-		First:  l.first,
-		Count:  1,
-		Kind:   codec.EntryBlank,
-		Size:   codec.FrameHeaderSize + 1,
-	}, nil)
+	c.appendBlank()
 	c.heartbeats(true)
 	for i := range l.peers {
 		if i != c.members.self {
 			c.probe(&l.peers[i])
 		}
 	}
+}
+
+// appendBlank appends an entry that carries nothing.
+func (c *Core) appendBlank() {
+	c.appendFrame(codec.FrameMeta{
+		Group:  c.cfg.Group,
+		Leader: c.vote.Leader,
+		First:  c.log.last.Index + 1,
+		Count:  1,
+		Kind:   codec.EntryBlank,
+		Size:   codec.FrameHeaderSize + 1,
+	}, nil)
 }
 
 // layPeers lays out the leader's peers in the order of the effective membership. Those that were there before keep their
@@ -80,7 +87,7 @@ func (c *Core) layPeers() {
 		k := slices.IndexFunc(before, func(o progress) bool { return o.node == nodes[i].ID })
 		if k >= 0 {
 			*p = before[k]
-			before[k].lent = false
+			before[k].lent = 0
 		} else {
 			*p = progress{node: nodes[i].ID, window: newWindow(&c.cfg)}
 			p.probeFrom(c.log.last.Index+1, c.newStream())
@@ -91,7 +98,7 @@ func (c *Core) layPeers() {
 		}
 	}
 	for i := range before {
-		l.lent = l.lent || before[i].lent
+		l.lent = l.lent || before[i].lent != 0
 	}
 	n := len(nodes)
 	l.matches, l.matchesScratch = make([]codec.Index, n), make([]codec.Index, n)
@@ -125,7 +132,11 @@ func (c *Core) propose(in *Input) {
 	if !plausible(&f) {
 		panic(fmt.Sprintf("BUG: proposal of %d entries, %d bytes", f.Count, f.Size))
 	}
-	if c.blocked() {
+	switch {
+	case c.leaving():
+		c.refuse(ErrLeaderLeaves)
+		return
+	case c.blocked():
 		c.refuse(ErrTransferInProgress)
 		return
 	}
@@ -241,15 +252,23 @@ func (c *Core) refusedBy(p *progress, m *codec.Message) {
 	if m.Vote.Compare(c.vote) <= 0 || !c.covers(uncommitted(m.Vote)) && Instant(m.Stamp) < c.lead.since {
 		return
 	}
-	if p.voter {
+	switch {
+	case p.voter:
 		c.resign(m.Vote)
-	} else {
+	case m.Vote.Leader.Term > c.vote.Leader.Term+termStepMax:
+		c.malformed++ // no campaigns led there; following it would use up the terms
+	default:
 		c.lead.overtake = max(c.lead.overtake, m.Vote.Leader.Term)
 	}
 }
 
+// termStepMax is how far a learner's term may be above the leader's to be believed: more than a campaign every millisecond
+// for a month.
+const termStepMax = 1 << 32
+
 // rise lets a leader that a quorum follows campaign anew above the vote of a learner that refuses it: one that campaigned
-// as a voter and was demoted before it heard of it. It passes its own lease. It is rare, and waits a few timeouts.
+// as a voter and was demoted before it heard of it. Its own lease does not protect others from it. It is rare, and waits a
+// few timeouts between two.
 func (c *Core) rise() bool {
 	l := &c.lead
 	if l.overtake < c.vote.Leader.Term || c.now < l.overtakeAt || c.blocked() || !c.electable() || c.diskWaits() > 0 {
@@ -260,7 +279,7 @@ func (c *Core) rise() bool {
 		return true
 	}
 	c.election.termSeen = max(c.election.termSeen, l.overtake)
-	c.campaign(true)
+	c.campaign(false)
 	return false
 }
 

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -27,7 +28,7 @@ func (c *Core) transfer(in *Input) {
 		c.refuse(err)
 		return
 	}
-	timeout := in.Timeout
+	timeout := min(in.Timeout, timeoutMax)
 	if timeout <= 0 {
 		timeout = c.cfg.ElectionTimeoutMin
 	}
@@ -39,7 +40,9 @@ func (c *Core) transfer(in *Input) {
 func (c *Core) checkTarget(to codec.NodeID) error {
 	i := c.members.position(to)
 	switch {
-	case c.blocked():
+	case c.leaving():
+		return ErrLeaderLeaves
+	case c.lead.transfer.to != 0:
 		return fmt.Errorf("%w: to node %d", ErrTransferInProgress, c.lead.transfer.to)
 	case to == 0:
 		return fmt.Errorf("%w: no other voter follows", ErrTransferTarget)
@@ -49,6 +52,8 @@ func (c *Core) checkTarget(to codec.NodeID) error {
 		return fmt.Errorf("%w: node %d is no voter", ErrTransferTarget, to)
 	case c.members.witness[i]:
 		return fmt.Errorf("%w: node %d is a witness", ErrTransferTarget, to)
+	case !c.members.membership.Stays(to):
+		return fmt.Errorf("%w: node %d is about to be no voter any more", ErrTransferTarget, to)
 	}
 	return nil
 }
@@ -59,7 +64,7 @@ func (c *Core) bestPeer() *progress {
 	best := -1
 	for i := range c.lead.peers {
 		p := &c.lead.peers[i]
-		if i == c.members.self || !p.voter || p.witness || p.lost || p.state != stateStream {
+		if i == c.members.self || p.witness || p.lost || p.state != stateStream || !c.members.membership.Stays(p.node) {
 			continue
 		}
 		if best < 0 || p.match > c.lead.peers[best].match ||
@@ -87,11 +92,22 @@ func (c *Core) handOver() {
 	p := c.peer(t.to)
 	switch {
 	case p == nil || !p.voter || c.now >= t.deadline:
-		*t = handover{}
+		c.keepLeading()
 	case !c.complete(p):
 	case !t.asked || c.now >= t.askedAt.Add(c.cfg.HeartbeatInterval):
 		t.asked, t.askedAt = true, c.now
 		c.askToCampaign(p)
+	}
+}
+
+// keepLeading gives the transfer up. A target that was asked may get the request only now; a blank entry makes it void as
+// soon as it is held there.
+func (c *Core) keepLeading() {
+	asked := c.lead.transfer.asked
+	c.lead.transfer = handover{}
+	if asked && c.leaseLent() && c.out.Write.Frame.IsZero() {
+		c.appendBlank()
+		c.streamAll()
 	}
 }
 
@@ -111,19 +127,18 @@ func (c *Core) handOverDeadline() Instant {
 func (c *Core) complete(p *progress) bool { return p.match == c.log.last.Index && !p.lost }
 
 // askToCampaign sends the request that lets a peer campaign at once. From then on this leader's lease protects it no more,
-// until the peer has answered a later heartbeat: by that it has heard a newer stamp and obeys no older request.
+// until the peer holds an entry above the one that the request names: then it will never obey it.
 func (c *Core) askToCampaign(p *progress) {
-	p.lent, p.lentAt = true, c.now
+	p.lent = c.log.last.Index
 	c.sendNow(p.node, codec.LaneControl, c.request(codec.MessageTransfer, p, c.log.last.Index, c.lead.base), codec.FrameMeta{})
 }
 
 // transferRequest campaigns because the leader asks for it. A request is obeyed only under the leader that this node
-// follows and has heard in this life, when no later word of it came first, and with all of its log held durably: one that
-// was on its way while the leader gave the transfer up does nothing.
+// follows, and with exactly the log that it names, held durably: one that was on its way while the leader gave the transfer
+// up and went on does nothing.
 func (c *Core) transferRequest(in *Input) {
-	m, e := &in.Message, &c.election
-	stale := m.Stream < e.heardLife || m.Stream == e.heardLife && m.Stamp < e.heardStamp
-	if m.Vote == c.vote && e.heard && !stale && c.electable() && c.log.last == m.Log && c.log.flushed >= m.Log.Index {
+	m := &in.Message
+	if m.Vote == c.vote && c.electable() && c.log.last == m.Log && c.log.flushed >= m.Log.Index {
 		c.campaign(true)
 		return
 	}
@@ -144,7 +159,7 @@ func (c *Core) transferReply(in *Input) {
 		return
 	}
 	if t.to == in.Peer && t.asked && Instant(m.Stamp) == t.askedAt {
-		*t = handover{}
+		c.keepLeading()
 	}
 }
 
@@ -154,23 +169,42 @@ func (c *Core) prompt(p *progress) bool {
 	return p.answered > lately && (p.inflight.n == 0 || p.movedAt > lately)
 }
 
-// preferOther hands the leadership to a voter of greater priority that holds everything, if there is one. It tries again
-// only after a while, since a target that can't win would else block proposals over and over.
+// preference says when the leadership may be handed to a node of greater priority again. It outlasts leaderships: a target
+// that is elected and can't stay would else be tried over and over.
+//
+// Owner: the [Core] it is part of.
+type preference struct {
+	at   Instant
+	wait time.Duration // what the newest attempt put between itself and at
+}
+
+// attempted notes an attempt: the wait doubles, unless the last attempt is long past.
+func (p *preference) attempted(cfg *Config, now Instant) {
+	least := 4 * cfg.ElectionTimeoutMax
+	if p.wait == 0 || now > p.at.Add(p.wait) {
+		p.wait = least
+	} else {
+		p.wait = min(2*p.wait, 64*least)
+	}
+	p.at = now.Add(p.wait)
+}
+
+// preferOther hands the leadership to a voter of greater priority that holds everything, if there is one.
 func (c *Core) preferOther() {
 	l := &c.lead
-	if c.members.self < 0 || c.blocked() || c.now < max(l.preferAt, l.since.Add(c.cfg.ElectionTimeoutMax)) {
+	if c.members.self < 0 || c.blocked() || c.now < max(c.prefer.at, l.since.Add(c.cfg.ElectionTimeoutMax)) {
 		return
 	}
 	own, best := c.members.priority[c.members.self], -1
 	for i := range l.peers {
 		p := &l.peers[i]
-		if i != c.members.self && p.voter && !p.witness && c.members.priority[i] > own && c.caughtUp(p) &&
-			c.prompt(p) && (best < 0 || c.members.priority[i] > c.members.priority[best]) {
+		if i != c.members.self && c.members.priority[i] > own && !p.witness && c.members.membership.Stays(p.node) &&
+			c.caughtUp(p) && c.prompt(p) && (best < 0 || c.members.priority[i] > c.members.priority[best]) {
 			best = i
 		}
 	}
 	if best >= 0 {
-		l.preferAt = c.now.Add(4 * c.cfg.ElectionTimeoutMax)
+		c.prefer.attempted(&c.cfg, c.now)
 		l.transfer = handover{to: l.peers[best].node, deadline: c.now.Add(c.cfg.ElectionTimeoutMin)}
 		c.handOver()
 	}

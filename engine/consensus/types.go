@@ -7,8 +7,8 @@ import (
 	"github.com/millrace/millrace/codec"
 )
 
-// Instant is a moment on the caller's monotonic clock, in nanoseconds since an origin of the caller's choice. It never
-// goes back between two calls of [Core.Step].
+// Instant is a moment on the caller's monotonic clock, in nanoseconds since an origin of the caller's choice that is not
+// later than the core's first one: it is never negative. It never goes back between two calls of [Core.Step].
 type Instant int64
 
 // Never is the deadline of a core that waits for nothing but input.
@@ -131,8 +131,8 @@ type Input struct {
 }
 
 // Send is one message to one peer. When Frame is not zero the message is an append and the caller attaches the log's
-// frame of exactly that description, which for Frame.HeaderOnly is [codec.HeaderFrame] of it. If the log holds it no longer (a later step overwrote it) the message is dropped
-// and InputPeerDown reported.
+// frame of exactly that description, which for Frame.HeaderOnly is [codec.HeaderFrame] of it. If the log holds it no
+// longer (a later step overwrote it) the message is dropped and InputPeerDown reported.
 type Send struct {
 	To      codec.NodeID
 	Lane    codec.Lane

@@ -18,6 +18,8 @@ type window struct {
 	limits bool
 	// shrunkAt is when it last shrank.
 	shrunkAt Instant
+	// base is the shortest round trip of the present stream, 0 for none yet: what the way itself takes.
+	base time.Duration
 }
 
 // windowParts is how many of the least windows make the greatest; it is also the share by which a window grows in a round
@@ -30,14 +32,17 @@ func newWindow(cfg *Config) window {
 
 func windowMin(cfg *Config) int { return max(1, cfg.WindowBytesMax/windowParts) }
 
-// lateAfter is the round trip beyond which acks are late.
+// lateAfter is how much longer than the shortest round trip an ack may take before it is late.
 func lateAfter(cfg *Config) time.Duration { return cfg.ElectionTimeoutMin / 4 }
 
 // acknowledged adapts the window to an ack of so many bytes, the newest of which had been sent at stamp.
 func (w *window) acknowledged(cfg *Config, bytes int, stamp, now Instant) {
-	trip := time.Duration(now - stamp)
+	trip := max(1, time.Duration(now-stamp))
+	if w.base == 0 || trip < w.base {
+		w.base = trip
+	}
 	switch {
-	case trip > lateAfter(cfg):
+	case trip > w.base+lateAfter(cfg):
 		if stamp >= w.shrunkAt { // sent since: the last shrinking was not enough
 			w.bytes = max(windowMin(cfg), w.bytes-w.bytes/4)
 			w.slow, w.shrunkAt = w.bytes, now
@@ -53,6 +58,7 @@ func (w *window) acknowledged(cfg *Config, bytes int, stamp, now Instant) {
 
 // broken notes that a stream ended, with frames in flight or none.
 func (w *window) broken(cfg *Config, inflight bool) {
+	w.base = 0
 	if inflight {
 		w.bytes = max(windowMin(cfg), w.bytes/2)
 		w.slow = w.bytes
