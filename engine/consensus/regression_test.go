@@ -9,6 +9,8 @@ import (
 	"github.com/millrace/millrace/codec"
 )
 
+// Each test here failed once; its comment says what happened then.
+
 // hbReply answers a heartbeat as of now for a peer.
 func (l *lone) hbReply(from codec.NodeID, status codec.Status) *Output {
 	return l.hear(from, codec.Message{Kind: codec.MessageHeartbeatReply, Status: status, Vote: l.c.vote, Log: l.last(),
