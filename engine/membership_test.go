@@ -74,6 +74,11 @@ func TestClusterGrowsAndShrinks(t *testing.T) {
 		if same := c.change(AddLearner(third)); same != c.leader().Membership().LogID {
 			t.Errorf("a change that changes nothing returned %v, want the log id of what is there", same)
 		}
+		for _, p := range c.leader().Metrics().Peers {
+			if p.Voter != (p.Node == 2) || !p.CaughtUp || !p.Streaming || p.WindowBytes <= 0 {
+				t.Errorf("the leader sees its peer as %+v, want node 2 as a voter and the others as learners that have caught up", p)
+			}
+		}
 		put()
 		c.change(Promote(3))
 		c.settled(c.others(), 1, 2, 3)

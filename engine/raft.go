@@ -158,7 +158,8 @@ func (r *Raft) link(l *loop) error {
 }
 
 // Propose appends data to the replicated log and returns the state machine's answer once the entry is committed and
-// applied on this node. It copies data; the caller may use it again at once. It must be called on the leader.
+// applied on this node. It copies data; the caller may use it again at once. It must be called on the leader; while that
+// hands its office over, proposals wait.
 //
 // Errors by what they say of the proposal. It certainly did not happen: [NotLeaderError], [ErrTooLarge], an error that
 // wraps [ErrStopped] but is no [UnknownError], or the context's error alone, when it ended before there was room. Its
