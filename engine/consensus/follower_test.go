@@ -212,8 +212,8 @@ func TestCommittedEntriesAreNeverCut(t *testing.T) {
 	want(t, "truncates to", l.frame(won(3, 3), at(2, 2, 6), by(3, 3), 2, 0).Write.Truncate, 6)
 }
 
-// A membership takes effect when it is appended, and falls back when it is cut off.
-func TestMembershipFollowsTheLog(t *testing.T) {
+// demoted returns a follower whose log ends in a membership by which it is a voter no more.
+func demoted(t *testing.T) *lone {
 	l := openOf(t, 1, one, won(1, 2), by(1, 2))
 	next := testMembership(one, 2)
 	next.Configs[0].Voters = []codec.NodeID{2}
@@ -224,11 +224,16 @@ func TestMembershipFollowsTheLog(t *testing.T) {
 		Membership: next,
 	})
 	want(t, "membership at", l.c.Status().MemberAt, at(1, 2, 3))
-	want(t, "role", l.c.role, Learner)
-	want(t, "deadline", l.out.Deadline, Never)
+	want(t, "voter", l.c.Status().Voter, false)
+	return l
+}
+
+// A membership takes effect when it is appended, and falls back when it is cut off.
+func TestMembershipFollowsTheLog(t *testing.T) {
+	l := demoted(t)
 	l.frame(won(2, 3), at(1, 2, 2), by(2, 3), 1, 0)
 	want(t, "membership at", l.c.Status().MemberAt, first)
-	want(t, "role", l.c.role, Follower)
+	want(t, "voter", l.c.Status().Voter, true)
 	want(t, "voters", len(l.c.Membership().Configs[0].Voters), 3)
 }
 
