@@ -212,32 +212,28 @@ func TestCommittedEntriesAreNeverCut(t *testing.T) {
 	want(t, "truncates to", l.frame(won(3, 3), at(2, 2, 6), by(3, 3), 2, 0).Write.Truncate, 6)
 }
 
-// A membership takes effect when it is appended, and falls back when it is cut off.
-func TestMembershipFollowsTheLog(t *testing.T) {
+// demoted returns a follower whose log ends in a membership by which it is a voter no more.
+func demoted(t *testing.T) *lone {
+	l := openOf(t, 1, one, won(1, 2), by(1, 2))
 	next := testMembership(one, 2)
 	next.Configs[0].Voters = []codec.NodeID{2}
-	removed := func(commit codec.Index) *lone {
-		l := openOf(t, 1, one, won(1, 2), by(1, 2))
-		l.step(Input{
-			Kind: InputMessage, Peer: 2,
-			Message: codec.Message{
-				Kind: codec.MessageAppend, Group: testGroup, Vote: won(1, 2), Log: at(1, 2, 2), Commit: commit, Stream: 1,
-			},
-			Frame:      codec.FrameMeta{Group: testGroup, Leader: by(1, 2), First: 3, Count: 1, Kind: codec.EntryMembership, Size: 99},
-			Membership: next,
-		})
-		want(t, "membership at", l.c.Status().MemberAt, at(1, 2, 3))
-		want(t, "a voter of it", l.c.Status().Voter, false)
-		return l
-	}
-	l := removed(3)
-	want(t, "role once it is committed", l.c.role, Learner)
-	want(t, "deadline", l.out.Deadline, Never)
-	l = removed(2)
-	want(t, "role while the node may still be needed", l.c.role, Follower)
+	l.step(Input{
+		Kind: InputMessage, Peer: 2,
+		Message:    codec.Message{Kind: codec.MessageAppend, Group: testGroup, Vote: won(1, 2), Log: at(1, 2, 2), Stream: 1},
+		Frame:      codec.FrameMeta{Group: testGroup, Leader: by(1, 2), First: 3, Count: 1, Kind: codec.EntryMembership, Size: 99},
+		Membership: next,
+	})
+	want(t, "membership at", l.c.Status().MemberAt, at(1, 2, 3))
+	want(t, "voter", l.c.Status().Voter, false)
+	return l
+}
+
+// A membership takes effect when it is appended, and falls back when it is cut off.
+func TestMembershipFollowsTheLog(t *testing.T) {
+	l := demoted(t)
 	l.frame(won(2, 3), at(1, 2, 2), by(2, 3), 1, 0)
 	want(t, "membership at", l.c.Status().MemberAt, first)
-	want(t, "role", l.c.role, Follower)
+	want(t, "voter", l.c.Status().Voter, true)
 	want(t, "voters", len(l.c.Membership().Configs[0].Voters), 3)
 }
 

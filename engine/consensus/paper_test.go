@@ -13,8 +13,8 @@ const (
 	several = codec.SeveralLeadersPerTerm
 )
 
-// Raft 5.1: a request of a stale term is refused, and the refusal shows the newer vote.
-func TestPaper51StaleTermIsRefused(t *testing.T) {
+// Thesis 3.3 (Raft 5.1): a request of a stale term is refused, and the refusal shows the newer vote.
+func TestThesis33StaleTermIsRefused(t *testing.T) {
 	for _, vote := range []codec.Vote{asked(5, 2), won(5, 2)} {
 		l := openOf(t, 1, one, vote, by(1, 1))
 		for _, m := range []codec.Message{
@@ -32,8 +32,8 @@ func TestPaper51StaleTermIsRefused(t *testing.T) {
 	}
 }
 
-// Raft 5.1: a leader or candidate that sees a greater term becomes a follower, whatever shows it.
-func TestPaper51GreaterTermEndsOffice(t *testing.T) {
+// Thesis 3.3 (Raft 5.1): a leader or candidate that sees a greater term becomes a follower, whatever shows it.
+func TestThesis33GreaterTermEndsOffice(t *testing.T) {
 	seen := won(9, 3)
 	shows := map[string]func(*lone){
 		"heartbeat": func(l *lone) { l.heartbeat(seen, first, 0) },
@@ -68,8 +68,9 @@ func TestPaper51GreaterTermEndsOffice(t *testing.T) {
 	}
 }
 
-// Raft 5.2: a follower that hears nothing campaigns in the next term, votes for itself and asks every other voter.
-func TestPaper52Campaign(t *testing.T) {
+// Thesis 3.4 (Raft 5.2): a follower that hears nothing campaigns in the next term, votes for itself and asks every
+// other voter.
+func TestThesis34Campaign(t *testing.T) {
 	l := openOf(t, 1, one, asked(3, 2), by(1, 1))
 	l.wait(testTimeout - 1)
 	want(t, "role before the least timeout", l.c.role, Follower)
@@ -87,8 +88,8 @@ func TestPaper52Campaign(t *testing.T) {
 	}
 }
 
-// Raft 5.2: a candidate leads once a majority has voted for it, in clusters of any size.
-func TestPaper52MajorityElects(t *testing.T) {
+// Thesis 3.4 (Raft 5.2): a candidate leads once a majority has voted for it, in clusters of any size.
+func TestThesis34MajorityElects(t *testing.T) {
 	for size := 1; size <= 7; size++ {
 		l := open(t, 1, logOf(codec.Vote{}, testMembership(one, size)))
 		vote := l.campaign()
@@ -103,8 +104,8 @@ func TestPaper52MajorityElects(t *testing.T) {
 	}
 }
 
-// Raft 5.2: with one leader per term a node votes at most once in a term, first come, first served.
-func TestPaper52OneVotePerTerm(t *testing.T) {
+// Thesis 3.4 (Raft 5.2): with one leader per term a node votes at most once in a term, first come, first served.
+func TestThesis34OneVotePerTerm(t *testing.T) {
 	l := openOf(t, 1, one, codec.Vote{})
 	want(t, "first", l.only(l.voteRequest(asked(4, 2), first).AfterFlush).Status, codec.StatusOK)
 	want(t, "second", l.only(l.voteRequest(asked(4, 3), first).Now).Status, codec.StatusRefused)
@@ -124,8 +125,8 @@ func TestSeveralLeadersPerTermVoteInOrder(t *testing.T) {
 	want(t, "leader 3", l.only(l.heartbeat(won(4, 3), first, 0).AfterFlush).Status, codec.StatusOK)
 }
 
-// Raft 5.2: a candidate that hears the leader of its term follows it.
-func TestPaper52CandidateFollowsLeaderOfItsTerm(t *testing.T) {
+// Thesis 3.4 (Raft 5.2): a candidate that hears the leader of its term follows it.
+func TestThesis34CandidateFollowsLeaderOfItsTerm(t *testing.T) {
 	l := openOf(t, 1, one, codec.Vote{})
 	vote := l.campaign()
 	out := l.heartbeat(won(vote.Leader.Term, 3), first, 0)
@@ -134,8 +135,8 @@ func TestPaper52CandidateFollowsLeaderOfItsTerm(t *testing.T) {
 	want(t, "leader", l.c.Status().Leader, 3)
 }
 
-// Raft 5.2: an election that nobody wins is followed by another, in a greater term, at a time drawn anew.
-func TestPaper52SplitVote(t *testing.T) {
+// Thesis 3.4 (Raft 5.2): an election that nobody wins is followed by another, in a greater term, at a time drawn anew.
+func TestThesis34SplitVote(t *testing.T) {
 	l := openOf(t, 1, one, codec.Vote{})
 	timeouts := map[time.Duration]bool{}
 	for term := codec.Term(1); term <= 50; term++ {
@@ -152,9 +153,9 @@ func TestPaper52SplitVote(t *testing.T) {
 	want(t, "campaigns", l.c.Status().Elections, 50)
 }
 
-// Raft 5.3: a leader appends, sends to all at once and commits what a majority has; followers learn it from the next
-// message.
-func TestPaper53Replication(t *testing.T) {
+// Thesis 3.5 (Raft 5.3): a leader appends, sends to all at once and commits what a majority has; followers learn it
+// from the next message.
+func TestThesis35Replication(t *testing.T) {
 	c := newTestCluster(t, 1, 5)
 	c.startAll(several)
 	leader := c.elect()
@@ -176,9 +177,9 @@ func TestPaper53Replication(t *testing.T) {
 	}
 }
 
-// Raft 5.3, figure 7: whatever a follower's log looks like when a leader comes to power, the leader makes it its own.
-// Every log of the figure stands behind the membership entry.
-func TestPaper53Figure7(t *testing.T) {
+// Thesis 3.5, figure 3.6 (Raft figure 7): whatever a follower's log looks like when a leader comes to power, the
+// leader makes it its own. Every log of the figure stands behind the membership entry.
+func TestThesis35Figure36(t *testing.T) {
 	terms := [][]codec.Term{
 		{1, 1, 1, 4, 4, 5, 5, 6, 6, 6},       // the leader
 		{1, 1, 1, 4, 4, 5, 5, 6, 6},          // a
@@ -224,9 +225,9 @@ func TestPaper53Figure7(t *testing.T) {
 	}
 }
 
-// Raft 5.4.1: a vote goes only to a candidate whose log is at least as up to date: greater last leader, or the same one
-// and at least as long.
-func TestPaper541ElectionRestriction(t *testing.T) {
+// Thesis 3.6.1 (Raft 5.4.1): a vote goes only to a candidate whose log is at least as up to date: greater last leader,
+// or the same one and at least as long.
+func TestThesis361ElectionRestriction(t *testing.T) {
 	mine := []codec.LeaderID{by(1, 1), by(3, 1), by(3, 1)} // last entry T3-N1-4
 	for _, test := range []struct {
 		last codec.LogID
@@ -249,9 +250,9 @@ func TestPaper541ElectionRestriction(t *testing.T) {
 	}
 }
 
-// Raft 5.4.2, figure 8: an entry of an older term that a majority holds is not committed by counting; it is once an
-// entry of the leader's own leadership behind it is.
-func TestPaper542Figure8(t *testing.T) {
+// Thesis 3.6.2, figure 3.7 (Raft figure 8): an entry of an older term that a majority holds is not committed by
+// counting; it is once an entry of the leader's own leadership behind it is.
+func TestThesis362Figure37(t *testing.T) {
 	l := open(t, 1, logOf(asked(3, 5), testMembership(one, 5), by(2, 1)))
 	l.lead(2, 3)
 	want(t, "vote", l.c.vote, won(4, 1))
@@ -265,7 +266,7 @@ func TestPaper542Figure8(t *testing.T) {
 }
 
 // Several leaders per term extend 5.4.2: the entry must be of the leader's own leadership, term and node.
-func TestPaper542SameTermOtherLeader(t *testing.T) {
+func TestThesis362SameTermOtherLeader(t *testing.T) {
 	l := openOf(t, 3, several, won(4, 2), by(4, 2))
 	// Take over within term 4: node 3 comes after node 2. A campaign always takes a new term, so the vote is set.
 	l.c.out = &l.out
@@ -279,8 +280,8 @@ func TestPaper542SameTermOtherLeader(t *testing.T) {
 	want(t, "commit", l.ack(1, codec.StatusOK, at(4, 3, 3)).Commit, 3)
 }
 
-// Raft 8: a leader opens its term with a blank entry and tells everybody at once.
-func TestPaper8BlankEntry(t *testing.T) {
+// Thesis 6.4 (Raft 8): a leader opens its term with a blank entry and tells everybody at once.
+func TestThesis64BlankEntry(t *testing.T) {
 	l := openOf(t, 1, one, codec.Vote{})
 	vote := l.campaign()
 	out := l.grant(2, vote)
