@@ -34,6 +34,9 @@ type Node struct {
 	Promote bool
 	// Leaving marks a member of a transient membership that is none of the one after it.
 	Leaving bool
+	// Incarnation is the one disk that goes by this id, zero while nobody has written it down. It lets a member refuse the
+	// id with another disk although it has never met the first.
+	Incarnation Incarnation
 }
 
 // Membership says who belongs to a group. A decision needs a quorum of every config in the list: one in steady state,
@@ -169,6 +172,7 @@ const (
 	flagWitness   = 1 << 0
 	flagPromote   = 1 << 1
 	flagLeaving   = 1 << 2
+	flagIncarnate = 1 << 3 // an incarnation follows
 )
 
 // bit returns mask for true, else 0.
@@ -180,7 +184,7 @@ func bit(on bool, mask byte) byte {
 }
 
 // AppendMembership appends the encoding of a valid membership: version, mode, flags, configs (voters, quorum system),
-// nodes (id, priority, flags, address); counts, ids and thresholds as uvarints. It has no checksum of its own: it lives
+// nodes (id, priority, flags, incarnation where known, address); counts, ids and thresholds as uvarints. It has no checksum of its own: it lives
 // in a frame.
 func AppendMembership(dst []byte, m *Membership) []byte {
 	dst = append(dst, MembershipVersion, byte(m.Mode), bit(m.Transient, flagTransient))
@@ -192,7 +196,11 @@ func AppendMembership(dst []byte, m *Membership) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(m.Nodes)))
 	for _, n := range m.Nodes {
 		dst = binary.AppendUvarint(dst, uint64(n.ID))
-		dst = append(dst, n.Priority, bit(n.Witness, flagWitness)|bit(n.Promote, flagPromote)|bit(n.Leaving, flagLeaving))
+		dst = append(dst, n.Priority, bit(n.Witness, flagWitness)|bit(n.Promote, flagPromote)|
+			bit(n.Leaving, flagLeaving)|bit(!n.Incarnation.IsZero(), flagIncarnate))
+		if !n.Incarnation.IsZero() {
+			dst = append(dst, n.Incarnation[:]...)
+		}
 		dst = binary.AppendUvarint(dst, uint64(len(n.Address)))
 		dst = append(dst, n.Address...)
 	}
@@ -214,8 +222,12 @@ func ReadMembership(src []byte) (Membership, int, error) {
 	}
 	for range r.count(MembershipNodesMax) {
 		n := Node{ID: NodeID(r.uvarint()), Priority: r.byte()}
-		flags := r.flags(flagWitness | flagPromote | flagLeaving)
+		flags := r.flags(flagWitness | flagPromote | flagLeaving | flagIncarnate)
 		n.Witness, n.Promote, n.Leaving = flags&flagWitness != 0, flags&flagPromote != 0, flags&flagLeaving != 0
+		if flags&flagIncarnate != 0 {
+			copy(n.Incarnation[:], r.bytes(len(n.Incarnation)))
+			r.failed = r.failed || n.Incarnation.IsZero()
+		}
 		n.Address = string(r.bytes(r.count(AddressBytesMax)))
 		m.Nodes = append(m.Nodes, n)
 	}

@@ -144,7 +144,7 @@ func sampleMemberships() []named[Membership] {
 				{Voters: []NodeID{1, 3}, Election: 1, Write: 2}, {Voters: []NodeID{2, 4}, Election: 2, Write: 1},
 			}}},
 		},
-		Nodes: []Node{{ID: 1, Priority: 7}, {ID: 2, Witness: true}, {ID: 3}, {ID: 4, Address: "d"}, {ID: 5, Promote: true}},
+		Nodes: []Node{{ID: 1, Priority: 7}, {ID: 2, Witness: true}, {ID: 3}, {ID: 4, Address: "d", Incarnation: Incarnation{1, 2, 15: 3}}, {ID: 5, Promote: true}},
 	}
 	leaving := Membership{
 		Mode:      SeveralLeadersPerTerm,

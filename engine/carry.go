@@ -135,7 +135,7 @@ func (l *loop) loseAbove(last codec.Index) {
 func (l *loop) membershipChanged() {
 	m := l.core.Membership()
 	l.publishMembership()
-	l.book.setMembers(m)
+	l.distrust(l.book.setMembers(m))
 	if m != nil {
 		l.noteFinal(m)
 		l.log.Info("membership", "entry", l.status.MemberAt, "transient", m.Transient, "configs", m.Configs, "nodes", len(m.Nodes))
@@ -171,6 +171,17 @@ func (l *loop) setPeers(m *codec.Membership) {
 func (l *loop) membershipCommitted() {
 	l.publishMembership()
 	l.setPeers(l.core.Membership())
+}
+
+// distrust drops what comes from peers that this node let in before the membership told it that their disk is another one
+// than goes by that id. Their connections stay, so it is for the rest of this life.
+func (l *loop) distrust(impostors []codec.NodeID) {
+	for _, id := range impostors {
+		if !l.impostors[id] {
+			l.log.Error("peer is not the member it claims to be: its disk was lost or replaced, and it must come back under a new id", "peer", id)
+		}
+		l.impostors[id], l.trusted[id] = true, false
+	}
 }
 
 // checkWitness returns why this node can't be what the membership makes of it.

@@ -184,6 +184,9 @@ func (e *edit) put(n codec.Node) {
 	nodes := e.membership.Nodes
 	i, found := slices.BinarySearchFunc(nodes, n.ID, func(n codec.Node, id codec.NodeID) int { return cmp.Compare(n.ID, id) })
 	if found {
+		if n.Incarnation.IsZero() {
+			n.Incarnation = nodes[i].Incarnation
+		}
 		nodes[i] = n
 	} else {
 		e.membership.Nodes = slices.Insert(nodes, i, n)

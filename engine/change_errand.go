@@ -198,6 +198,9 @@ func (c *change) fail(err error) (done, stepped bool) {
 
 // changeTo asks the core for a membership and reports whether it was appended.
 func (l *loop) changeTo(m *codec.Membership, expected *codec.LogID) bool {
+	full := m.Clone()
+	l.book.complete(&full)
+	m = &full
 	l.step(consensus.Input{Kind: consensus.InputChange, Membership: m, If: expected})
 	return l.failure == nil && !l.out.Refused
 }

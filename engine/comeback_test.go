@@ -133,11 +133,21 @@ func TestNodeWithAnEmptyDiskIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		fourth := c.add(4) // it has never met the first disk, but is told of it
+		c.change(AddLearner(fourth))
 		c.open(id)
 		for n := range 20 {
 			c.propose(fmt.Sprint(n + 1))
 		}
 		wiped := c.nodes[id]
+		c.awaitMembership(4, "to name the first disk of each", func(m EffectiveMembership) bool {
+			n, _ := m.Node(id)
+			return !n.Incarnation.IsZero()
+		})
+		var refused *IncarnationError
+		if err := c.nodes[4].loop.book.verify(id, wiped.log.Incarnation()); !errors.As(err, &refused) {
+			t.Errorf("node 4 answers the wiped node with %v, want an incarnation error", err)
+		}
 		if m := wiped.Metrics(); m.Applied != 0 || !m.Last.IsZero() || wiped.Membership().LogID.Index != 0 {
 			t.Fatalf("the wiped node was let in: %+v", m)
 		}
@@ -145,7 +155,6 @@ func TestNodeWithAnEmptyDiskIsRefused(t *testing.T) {
 			t.Errorf("the leader got messages of it: %+v", m)
 		}
 		c.close(id)
-		fourth := c.add(4)
 		c.change(AddVoter(fourth), Remove(id))
 		c.settled(c.others(), c.others()...)
 		c.propose("last")

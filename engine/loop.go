@@ -48,6 +48,7 @@ type loop struct {
 	out   consensus.Output
 
 	trusted   map[codec.NodeID]bool // peers whose incarnation is durable
+	impostors map[codec.NodeID]bool // never trusted again in this life
 	status    consensus.Status      // after the newest step
 	batches   []*pipeline.Batch     // taken from the intake and not yet proposed, oldest first
 	proposed  []proposal            // accepted and not yet given to the applier, oldest first
@@ -197,7 +198,7 @@ func (l *loop) readMail() {
 		return
 	}
 	for _, id := range m.trusted {
-		l.trusted[id] = true
+		l.trusted[id] = !l.impostors[id]
 	}
 	l.noteFlushed()
 	for _, id := range m.downs {

@@ -18,7 +18,8 @@ const (
 	strangersMax = 64
 )
 
-// peerBook remembers which incarnation of each peer was seen first, durably, and refuses any other. Until a new peer's
+// peerBook remembers which incarnation of each peer was seen first, durably, and refuses any other; where the membership
+// names one, that counts. Until a new peer's
 // incarnation is durable the loop drops its packets: otherwise this node could count a vote or an acknowledgement of a
 // peer, forget in a crash which disk had given it, and later accept the same node id with an empty disk.
 //
@@ -32,8 +33,9 @@ type peerBook struct {
 	// mu guards what follows. No owner would do: transports ask from their own goroutines and need the answer at once.
 	mu        sync.Mutex
 	known     map[codec.NodeID]codec.Incarnation
-	members   map[codec.NodeID]bool // nil while no membership is known
-	strangers map[codec.NodeID]bool // noted in this life while a membership was known that they did not belong to
+	members   map[codec.NodeID]bool              // nil while no membership is known
+	decided   map[codec.NodeID]codec.Incarnation // written down in the membership
+	strangers map[codec.NodeID]bool              // noted in this life while a membership was known that they did not belong to
 }
 
 func newPeerBook(self codec.NodeID, log pipeline.Log, trusted func(codec.NodeID)) *peerBook {
@@ -44,20 +46,48 @@ func newPeerBook(self codec.NodeID, log pipeline.Log, trusted func(codec.NodeID)
 	return b
 }
 
-// setMembers tells who belongs to the cluster, nil for not known.
-func (b *peerBook) setMembers(m *codec.Membership) {
+// setMembers tells who belongs to the cluster, nil for not known. It returns members that this node has taken for who they
+// are not: the membership knows another incarnation.
+func (b *peerBook) setMembers(m *codec.Membership) (impostors []codec.NodeID) {
 	var members map[codec.NodeID]bool
+	decided := map[codec.NodeID]codec.Incarnation{}
 	if m != nil {
 		members = make(map[codec.NodeID]bool, len(m.Nodes))
 		for _, n := range m.Nodes {
 			members[n.ID] = true
+			if !n.Incarnation.IsZero() {
+				decided[n.ID] = n.Incarnation
+			}
 		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.members = members
+	b.members, b.decided = members, decided
 	for id := range members {
 		delete(b.strangers, id)
+	}
+	for id, want := range decided {
+		if seen, ok := b.known[id]; ok && seen != want {
+			impostors = append(impostors, id)
+		}
+	}
+	return impostors
+}
+
+// complete writes into a membership the incarnations that this node knows, so that nodes which come later and have never
+// met a member still know which disk goes by its id.
+func (b *peerBook) complete(m *codec.Membership) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range m.Nodes {
+		n := &m.Nodes[i]
+		switch {
+		case !n.Incarnation.IsZero():
+		case n.ID == b.self:
+			n.Incarnation = b.log.Incarnation()
+		default:
+			n.Incarnation = b.known[n.ID]
+		}
 	}
 }
 
@@ -91,7 +121,10 @@ func (b *peerBook) verify(id codec.NodeID, incarnation codec.Incarnation) error 
 func (b *peerBook) lookUp(id codec.NodeID, incarnation codec.Incarnation) (seen codec.Incarnation, ok bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if seen, ok = b.known[id]; ok {
+	if want, ok := b.decided[id]; ok && want != incarnation {
+		return want, true, nil
+	}
+	if seen, ok = b.known[id]; ok && (seen == incarnation || b.decided[id].IsZero()) {
 		return seen, true, nil
 	}
 	switch {

@@ -107,3 +107,31 @@ func TestStrangersAreLetInUpToABound(t *testing.T) {
 		t.Errorf("a stranger after another one became a member: %v", err)
 	}
 }
+
+// TestMembershipNamesIncarnations: what it says of a peer's disk counts for nodes that have never met it, and more than
+// what they have met.
+func TestMembershipNamesIncarnations(t *testing.T) {
+	first, second := codec.Incarnation{1}, codec.Incarnation{2}
+	var trusted []codec.NodeID
+	log := &slowPeers{known: map[codec.NodeID]codec.Incarnation{3: second}}
+	book := newPeerBook(1, log, func(id codec.NodeID) { trusted = append(trusted, id) })
+	m := codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1}, codec.Node{ID: 2, Incarnation: first}, codec.Node{ID: 3, Incarnation: first})
+	if impostors := book.setMembers(&m); len(impostors) != 1 || impostors[0] != 3 {
+		t.Fatalf("impostors %v, want node 3, which was known by another incarnation", impostors)
+	}
+	for id := codec.NodeID(2); id <= 3; id++ {
+		var other *IncarnationError
+		if err := book.verify(id, second); !errors.As(err, &other) || *other != (IncarnationError{id, first, second}) {
+			t.Errorf("node %d with another disk: %v", id, err)
+		}
+		if err := book.verify(id, first); err != nil {
+			t.Errorf("node %d with its own disk: %v", id, err)
+		}
+	}
+	for _, done := range log.done {
+		done(nil)
+	}
+	if len(trusted) != 2 {
+		t.Errorf("trusted %v, want both once they are durable", trusted)
+	}
+}

@@ -110,7 +110,7 @@ func (r *Raft) start(sm StateMachine) error {
 	}
 	l := &loop{
 		raft: r, cfg: &r.cfg, log: r.cfg.Logger, box: r.box, intake: r.intake, groupLog: groupLog, transport: r.transport,
-		start: time.Now(), armed: consensus.Never, timer: time.NewTimer(time.Hour), trusted: map[codec.NodeID]bool{},
+		start: time.Now(), armed: consensus.Never, timer: time.NewTimer(time.Hour), trusted: map[codec.NodeID]bool{}, impostors: map[codec.NodeID]bool{},
 		disagreed: map[codec.NodeID]bool{},
 	}
 	l.timer.Stop()
@@ -145,7 +145,9 @@ func (r *Raft) link(l *loop) error {
 	for id := range l.book.known {
 		l.trusted[id] = true
 	}
-	l.book.setMembers(l.core.Membership())
+	for _, id := range l.book.setMembers(l.core.Membership()) {
+		l.trusted[id] = false // another disk came by that id before the membership told which one it is
+	}
 	return r.transport.Start(codec.Link{
 		Verify:  l.book.verify,
 		Deliver: r.box.deliver,

@@ -63,12 +63,18 @@ func (c *Core) proposeMembership(want *codec.Membership) error {
 		return err
 	}
 	next := want.Clone()
+	for i := range next.Nodes {
+		if n := &next.Nodes[i]; n.Incarnation.IsZero() {
+			old, _ := have.Node(n.ID)
+			n.Incarnation = old.Incarnation
+		}
+	}
 	if !sharesConfig(have, want) {
 		if len(want.Configs) > 1 {
 			return fmt.Errorf("%w: none of its %d configs is one of the %d in force; want one of them, or a single config",
 				ErrMembership, len(want.Configs), len(have.Configs))
 		}
-		next = joint(have, want)
+		next = joint(have, &next)
 		if err := next.Validate(); err != nil {
 			return fmt.Errorf("%w: on the way to it: %w", ErrMembership, err)
 		}
@@ -89,7 +95,12 @@ func compatible(have, want *codec.Membership) error {
 		return fmt.Errorf("%w: transient, want one to stay in", ErrMembership)
 	}
 	for _, n := range want.Nodes {
-		if old, ok := have.Node(n.ID); ok && old.Witness != n.Witness {
+		old, ok := have.Node(n.ID)
+		if ok && !old.Incarnation.IsZero() && !n.Incarnation.IsZero() && old.Incarnation != n.Incarnation {
+			return fmt.Errorf("%w: node %d has incarnation %v, want %v as before; another disk needs another id",
+				ErrMembership, n.ID, n.Incarnation, old.Incarnation)
+		}
+		if ok && old.Witness != n.Witness {
 			return fmt.Errorf("%w: node %d is a witness: %t, want %t as before; its log can't change, a new id can take its place",
 				ErrMembership, n.ID, n.Witness, old.Witness)
 		}
