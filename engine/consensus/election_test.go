@@ -295,3 +295,41 @@ func TestSingleVoter(t *testing.T) {
 	want(t, "commit", l.flush().Commit, 7)
 	want(t, "deadline in the future", l.wait(time.Hour).Deadline > l.now, true)
 }
+
+// A vote that passes a lease by the mark of a transfer ends it: the leader that it protected has given it up.
+func TestGrantEndsTheLease(t *testing.T) {
+	l := openOf(t, 1, one, codec.Vote{})
+	l.heartbeat(won(2, 2), first, 0)
+	want(t, "in the lease", l.only(l.voteRequest(asked(3, 3), first).Now).Status, codec.StatusRefused)
+	out := l.hear(3, codec.Message{Kind: codec.MessageVote, Vote: asked(3, 3), Log: first, Transfer: true})
+	want(t, "by transfer", l.only(out.AfterFlush).Status, codec.StatusOK)
+	want(t, "another one", l.only(l.voteRequest(asked(4, 2), first).AfterFlush).Status, codec.StatusOK)
+}
+
+// A leader restored under the vote of an earlier life hears nothing of what was said to that one: neither as a sign that it is
+// followed, nor as one that it is not.
+func TestAnswersToAnEarlierLifeCountForNothing(t *testing.T) {
+	cfg, st := testConfig(1), logOf(won(3, 1), testMembership(one, 3), by(3, 1))
+	cfg.RestoreLeader, st.CleanClose = true, true
+	c, err := New(cfg, st, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lone{t: t, c: c, node: 1}
+	l.step(Input{Kind: InputTick})
+	want(t, "role", l.c.role, Leader)
+	base := l.c.lead.base
+	l.now = l.now.Add(ms)
+	answer := codec.Message{Kind: codec.MessageHeartbeatReply, Status: codec.StatusOK, Vote: l.c.vote, Stamp: int64(l.now), Stream: 4}
+	l.hear(2, answer)
+	want(t, "last answer", l.peer(2).LastAnswer, 0)
+	answer.Status, answer.Vote = codec.StatusRefused, asked(9, 3)
+	l.hear(2, answer)
+	want(t, "role", l.c.role, Leader)
+	answer.Status, answer.Vote, answer.Stream = codec.StatusOK, l.c.vote, base
+	l.hear(2, answer)
+	want(t, "last answer", l.peer(2).LastAnswer, l.now)
+	answer.Status, answer.Vote = codec.StatusRefused, asked(9, 3)
+	l.hear(2, answer)
+	want(t, "role", l.c.role, Follower)
+}

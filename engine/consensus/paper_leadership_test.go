@@ -212,6 +212,36 @@ func TestThesis96PreVote(t *testing.T) {
 	want(t, "role", l.c.role, Leader)
 }
 
+// Thesis 9.6: a yes counts for exactly the question that it names, and a voter counts once.
+func TestThesis96LateAnswersDoNotCount(t *testing.T) {
+	cfg := testConfig(1)
+	cfg.Switches.NoPreVote = false
+	c, err := New(cfg, logOf(codec.Vote{}, testMembership(one, 5)), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lone{t: t, c: c, node: 1}
+	ask := func() codec.Vote {
+		l.now = l.c.election.deadline
+		return l.step(Input{Kind: InputTick}).Now[0].Message.Vote
+	}
+	yes := func(peer codec.NodeID, vote codec.Vote) Role {
+		l.hear(peer, codec.Message{Kind: codec.MessageVoteReply, Status: codec.StatusOK, PreVote: true, Vote: vote})
+		return l.c.role
+	}
+	old := ask()
+	want(t, "first question", old, asked(1, 1))
+	l.hear(4, codec.Message{Kind: codec.MessageVoteReply, Status: codec.StatusRefused, PreVote: true, Vote: asked(8, 4)})
+	now := ask()
+	want(t, "question after a refusal that showed term 8", now, asked(9, 1))
+	want(t, "role", yes(2, old), Follower)
+	want(t, "role", yes(3, old), Follower)
+	want(t, "role", yes(2, now), Follower)
+	want(t, "role", yes(2, now), Follower)
+	want(t, "role", yes(9, now), Follower)
+	want(t, "role", yes(3, now), Candidate)
+}
+
 // Thesis 9.6: whoever would grant the real vote says yes, and keeps nothing of it: not the vote, not the term, not the time.
 func TestThesis96QuestionsChangeNothing(t *testing.T) {
 	for _, l := range []*lone{openOf(t, 1, one, asked(4, 2), by(2, 3)), openAsking(t, asked(4, 2), by(2, 3))} {
