@@ -160,7 +160,7 @@ func (c *cluster) add(id codec.NodeID) codec.Node {
 	c.t.Helper()
 	cfg := Config{
 		NodeID: id, ClusterID: "test", Seed: uint64(id), Logger: slog.New(slog.NewTextHandler(c.t.Output(), nil)),
-		ElectionTimeoutMin: 150 * time.Millisecond, ElectionTimeoutMax: 300 * time.Millisecond, HeartbeatInterval: 25 * time.Millisecond,
+		ElectionTimeoutMin: 250 * time.Millisecond, ElectionTimeoutMax: 500 * time.Millisecond, HeartbeatInterval: 25 * time.Millisecond,
 	}
 	if !c.kind.memory {
 		cfg.Dir = filepath.Join(c.dir, fmt.Sprint(id))

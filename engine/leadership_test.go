@@ -17,6 +17,7 @@ import (
 // TestTransferUnderLoadLosesNothing hands the leadership round while clients put: to each node by name, and to the best.
 func TestTransferUnderLoadLosesNothing(t *testing.T) {
 	eachKind(t, func(t *testing.T, o clusterOptions) {
+		o.adjust = calm
 		c := startCluster(t, o)
 		load := c.startLoad(8)
 		load.await(50)

@@ -263,12 +263,12 @@ func (l *load) check() {
 // ends, and made again once the node is there it goes through.
 func TestNewVoterIsStaged(t *testing.T) {
 	eachKind(t, func(t *testing.T, o clusterOptions) {
-		o.cables = true
+		o.cables, o.adjust = true, calm
 		c := startCluster(t, o)
 		fourth := c.add(4)
 		c.cable.part([]codec.NodeID{4}, []codec.NodeID{1, 2, 3})
 		before := c.leader().Membership().LogID
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		_, err := c.leader().ChangeMembership(ctx, AddVoter(fourth), IfMembership(before))
 		var staged *StagedError

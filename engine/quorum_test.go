@@ -53,6 +53,7 @@ func TestHierarchicalQuorumSpansGroups(t *testing.T) {
 		Kind: codec.QuorumHierarchical, Election: 2, Write: 2, Groups: []codec.QuorumGroup{group(1, 2), group(3, 4), group(5, 6)},
 	}
 	eachKind(t, func(t *testing.T, o clusterOptions) {
+		o.adjust = calm
 		c := startCluster(t, withQuorum(o, 6, groups))
 		c.propose("0")
 		c.agree(1)

@@ -17,6 +17,7 @@ import (
 
 func TestClusterAppliesWhatItAcknowledges(t *testing.T) {
 	eachKind(t, func(t *testing.T, o clusterOptions) {
+		o.adjust = calm
 		c := startCluster(t, o)
 		leader := c.leader()
 		var wg sync.WaitGroup
@@ -102,7 +103,7 @@ func TestSingleNode(t *testing.T) {
 }
 
 func TestClusterRestartsWithEverythingItAcknowledged(t *testing.T) {
-	c := startCluster(t, clusterOptions{nodes: 3, tcp: true})
+	c := startCluster(t, clusterOptions{nodes: 3, tcp: true, adjust: calm}) // a put that is repeated stands twice
 	for n := range 200 {
 		c.propose(fmt.Sprint(n))
 	}
@@ -375,7 +376,7 @@ func TestNoAllocationPerEntryOnTheLeader(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes sync.Pool allocate")
 	}
-	c := startCluster(t, clusterOptions{nodes: 3, memory: true, blind: true})
+	c := startCluster(t, clusterOptions{nodes: 3, memory: true, blind: true, adjust: calm})
 	leader := c.leader()
 	data := make([]byte, 128)
 	const window, rounds = 1024, 50
