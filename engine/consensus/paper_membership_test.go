@@ -251,7 +251,7 @@ func TestThesis423RemovedServersDoNotDisrupt(t *testing.T) {
 		c.heal()
 		c.delay = func(*testPacket) (time.Duration, bool) { return c.upTo(10 * ms), true }
 		vote := leader.core.vote
-		for range 60 {
+		for range 15 {
 			c.propose(leader, 1)
 			c.run(time.Second, nil)
 			want(t, "vote", leader.core.vote, vote)

@@ -193,6 +193,9 @@ func (c *testCluster) complain(what string) {
 // lose unflushed writes, while their memberships change and their leaders are told to hand over.
 func TestRandomRuns(t *testing.T) {
 	first, count := uint64(1), *simSeeds
+	if testing.Short() {
+		count = min(count, 40)
+	}
 	if *simSeed != 0 {
 		first, count = *simSeed, 1
 	}
