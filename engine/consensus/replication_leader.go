@@ -267,11 +267,12 @@ func (c *Core) refusedBy(p *progress, m *codec.Message) {
 const termStepMax = 1 << 32
 
 // rise lets a leader that a quorum follows campaign anew above the vote of a learner that refuses it: one that campaigned
-// as a voter and was demoted before it heard of it. Its own lease does not protect others from it. It is rare, and waits a
-// few timeouts between two.
+// as a voter and was demoted before it heard of it. The lease that the followers keep is this leader's own and does not
+// stand in its way. It is rare, and a few timeouts lie between two.
 func (c *Core) rise() bool {
 	l := &c.lead
-	if l.overtake < c.vote.Leader.Term || c.now < l.overtakeAt || c.blocked() || !c.electable() || c.diskWaits() > 0 {
+	if l.overtake < c.vote.Leader.Term || c.now < l.overtakeAt || c.blocked() || !c.electable() ||
+		c.diskWaits() >= c.cfg.HeartbeatInterval {
 		return true
 	}
 	l.overtakeAt = c.now.Add(4 * c.cfg.ElectionTimeoutMax)
