@@ -110,11 +110,13 @@ func calm(cfg *Config) {
 	cfg.ElectionTimeoutMin, cfg.ElectionTimeoutMax = time.Second, 2*time.Second
 }
 
-// calmBut leaves one node the short timeouts; it is not to lead at first.
+// calmBut leaves one node little patience; it is not to lead at first.
 func calmBut(id codec.NodeID) func(*Config) {
 	return func(cfg *Config) {
-		if cfg.Switches.NoElections = cfg.NodeID == id; cfg.NodeID != id {
-			calm(cfg)
+		calm(cfg)
+		if cfg.NodeID == id {
+			cfg.ElectionTimeoutMin, cfg.ElectionTimeoutMax = 100*time.Millisecond, 200*time.Millisecond
+			cfg.Switches.NoElections = true
 		}
 	}
 }
@@ -148,8 +150,17 @@ func startCluster(t testing.TB, o clusterOptions) *cluster {
 	if o.first != nil {
 		first = o.first(nodes)
 	}
-	if err := c.nodes[first.Configs[0].Voters[0]].Initialize(t.Context(), first); err != nil {
+	begin := c.nodes[first.Configs[0].Voters[0]]
+	if err := begin.Initialize(t.Context(), first); err != nil {
 		t.Fatal(err)
+	}
+	// The first election need not wait for a timeout. It may fail while the nodes do not know each other yet.
+	for led := false; !led && t.Context().Err() == nil; {
+		_ = begin.Trigger().Elect() // refused where it leads
+		soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, err := begin.WaitLeader(soon)
+		cancel()
+		led = err == nil
 	}
 	c.leader()
 	return c
