@@ -52,6 +52,9 @@ const (
 	// Drop is for a file's sync: it fails, and no later sync writes the bytes either, though they can be read (as after
 	// a failed fsync on Linux). It needs [Mem] below and is Fail elsewhere.
 	Drop
+	// Stray is for a write: it lands half-way between the start of the file and where it belongs, and reports success. At
+	// the start of a file, and for other operations, it is Ignore.
+	Stray
 )
 
 // Fault wraps a file system and makes chosen operations go wrong.
@@ -126,7 +129,7 @@ func (f *Fault) do(op Op, name string, run func() error, instead func(rule) erro
 		}
 		f.injected++
 		switch {
-		case r.effect == Ignore:
+		case r.effect == Ignore, r.effect == Stray && op != OpWrite:
 			return nil
 		case instead != nil:
 			return instead(r)
@@ -213,6 +216,12 @@ func (f *faultFile) WriteAt(p []byte, off int64) (n int, err error) {
 		n, err = f.file.WriteAt(p, off)
 		return err
 	}, func(r rule) (err error) {
+		if r.effect == Stray {
+			if off > 0 {
+				_, err = f.file.WriteAt(p, off/2)
+			}
+			return err
+		}
 		n = 0
 		if r.effect == Short {
 			if n, err = f.file.WriteAt(p[:len(p)/2], off); err != nil {

@@ -13,50 +13,77 @@ import (
 // Owner: the run.
 type checker struct {
 	s *run
-	// leaders says which life of its node led under a leader id; terms who led in a term.
+	// leaders says which life of its node led under a leader id; terms who led in a term; granted who is known there to
+	// have granted its vote.
 	leaders map[codec.LeaderID]int
 	terms   map[codec.Term]codec.LeaderID
-	// chains says what stood at a log id, and before it, when it was first written anywhere.
-	chains map[codec.LogID]uint64
+	granted map[codec.LeaderID][]codec.NodeID
+	// pasts says what stood at a log id, and before it, when it was first written anywhere.
+	pasts map[codec.LogID]past
 	// committed are the entries committed anywhere, by the leadership in by, which ascends, and states the state
-	// machine's hash behind each; all by index from 1.
-	committed []ghostEntry
-	by        []codec.LeaderID
-	states    []uint64
+	// machine's hash behind each; all by index from 1. memberships are the indexes of those that hold one.
+	committed   []ghostEntry
+	by          []codec.LeaderID
+	states      []uint64
+	memberships []codec.Index
 	// seen is what was last seen of each node's life.
 	seen map[codec.NodeID]*seen
+
+	decoded []codec.Entry // scratch
+	peers   []consensus.PeerStatus
 }
 
-// seen is what may not go back in one life, and the durable vote, which may not in any.
+// seen is what may not go back in one life, and the durable vote, which may not in any; and what the checks of one life
+// must remember.
 type seen struct {
 	role   consensus.Role
 	vote   codec.Vote
 	commit codec.Index
 	fed    codec.Index
 	disk   codec.Vote
+
+	blank     bool // the life began without a membership, so that the vote mode was not known
+	memberAt  codec.LogID
+	member    *codec.Membership // of memberAt; nil before initialization
+	elections uint64
+	deadline  consensus.Instant // that the last step returned
+	// restores is the leadership that this life may take up again; zero when none.
+	restores codec.LeaderID
+
+	// leaseEnd is until when the node has promised by silence to give no vote.
+	leaseEnd consensus.Instant
+
+	lead leading
 }
 
 func (k *checker) init(s *run) {
 	*k = checker{s: s, leaders: map[codec.LeaderID]int{}, terms: map[codec.Term]codec.LeaderID{},
-		chains: map[codec.LogID]uint64{}, seen: map[codec.NodeID]*seen{}}
+		granted: map[codec.LeaderID][]codec.NodeID{}, pasts: map[codec.LogID]past{}, seen: map[codec.NodeID]*seen{}}
 }
 
 // started notes a new life: commit and applied may begin lower, the vote may not.
-func (k *checker) started(n *node) {
+func (k *checker) started(n *node, state *codec.LogState) {
 	st := n.core.Status()
-	have := k.seen[n.id]
-	if have == nil {
-		have = &seen{}
-		k.seen[n.id] = have
+	disk := codec.Vote{}
+	if have := k.seen[n.id]; have != nil {
+		disk = have.disk
 	}
-	if !st.Vote.Covers(have.disk, k.s.shape.mode) {
-		k.s.violate("node %d starts with vote %v, its durable vote was %v", n.id, st.Vote, have.disk)
+	if !st.Vote.Covers(disk, k.s.shape.mode) {
+		k.s.violate("node %d starts with vote %v, its durable vote was %v", n.id, st.Vote, disk)
 	}
 	n.status = st
 	n.out.Commit = st.Commit
-	*have = seen{role: st.Role, vote: st.Vote, commit: 0, disk: st.Vote}
+	have := &seen{role: st.Role, vote: st.Vote, disk: st.Vote, blank: st.MemberAt.IsZero()}
+	k.seen[n.id] = have
+	if st.Vote.Committed && st.Vote.Leader.Node != n.id {
+		have.leaseEnd = n.now.Add(k.s.shape.timeout)
+	}
+	if n.restoreLeader && state.CleanClose && st.Vote.Committed && st.Vote.Leader.Node == n.id {
+		have.restores = st.Vote.Leader
+	}
+	k.membership(n, have)
 	if st.Role == consensus.Leader {
-		k.elected(n, st.Vote.Leader)
+		k.s.violate("node %d starts as a leader", n.id)
 	}
 }
 
@@ -74,44 +101,43 @@ func (k *checker) step(n *node) {
 		k.s.violate("node %d: commit %d beyond the last entry %v", n.id, st.Commit, st.LastLog)
 	case st.Malformed > 0:
 		k.s.violate("node %d dropped %d messages as malformed", n.id, st.Malformed)
+	case st.Disagreed > 0:
+		k.s.violate("node %d dropped %d messages of node %d for its vote mode", n.id, st.Disagreed, st.DisagreedWith)
+	case n.out.Refused && (n.out.Reason == nil) != (n.in.Kind == consensus.InputPropose && have.role != consensus.Leader):
+		k.s.violate("node %d, %v, refuses input %d for the reason %v", n.id, st.Role, n.in.Kind, n.out.Reason)
 	}
-	if st.Role == consensus.Leader && (have.role != consensus.Leader || have.vote.Leader != st.Vote.Leader) {
-		k.elected(n, st.Vote.Leader)
+	k.membership(n, have)
+	k.message(n, have)
+	led := have.role == consensus.Leader && st.Role == consensus.Leader && have.vote.Leader == st.Vote.Leader
+	if st.Role == consensus.Leader && !led {
+		k.elected(n, have)
 	}
 	if st.Commit > have.commit {
-		k.commits(n, have.commit, st.Commit)
+		k.commits(n, have.commit, st.Commit, led)
+	}
+	if st.Role == consensus.Leader {
+		k.leading(n, have)
 	}
 	have.role, have.vote, have.commit = st.Role, st.Vote, st.Commit
+	have.elections, have.deadline = st.Elections, n.out.Deadline
 }
 
-// elected checks election safety and leader completeness (Raft figure 3).
-func (k *checker) elected(n *node, id codec.LeaderID) {
-	k.s.tracef("node %d leads as %v", n.id, id)
-	if life, led := k.leaders[id]; led && life != n.life {
-		k.s.violate("node %d leads again as %v, in life %d after %d", n.id, id, n.life, life)
-	}
-	if other, led := k.terms[id.Term]; led && other != id && k.s.shape.mode == codec.OneLeaderPerTerm {
-		k.s.violate("%v and %v lead in one term", other, id)
-	}
-	if id.Node != n.id {
-		k.s.violate("node %d leads as %v", n.id, id)
-	}
-	k.leaders[id], k.terms[id.Term] = n.life, id
-	// What a lower leadership committed must be here; a log that holds the last of it holds all of it. An older entry
-	// that a higher one committed need not be: this leader was elected first and has not heard of it.
-	i, _ := slices.BinarySearchFunc(k.by, id, codec.LeaderID.Compare)
-	if i > 0 && !n.ghost.mem.holds(k.committed[i-1].id) {
-		k.s.violate("leader %v lacks the committed %v, its last entry is %v", id, k.committed[i-1].id, n.ghost.mem.last())
-	}
-}
-
-// wrote checks log matching (Raft figure 3): one id, one entry, one past.
-func (k *checker) wrote(n *node, entries []ghostEntry) {
+// wrote checks log matching (Raft figure 3): one id, one entry, one past. f is the frame that held the entries, before
+// the chain of what stands before them.
+func (k *checker) wrote(n *node, f codec.Frame, before uint64, entries []ghostEntry) {
 	for _, e := range entries {
-		if chain, ok := k.chains[e.id]; ok && chain != e.chain {
+		p, ok := k.pasts[e.id]
+		switch {
+		case !ok:
+			p = past{before: before, chain: e.chain, kind: e.kind}
+			if e.kind == codec.EntryMembership {
+				p.membership = k.proposed(n, e, f)
+			}
+			k.pasts[e.id] = p
+		case p.chain != e.chain || p.before != before:
 			k.s.violate("node %d: %v is not the entry, or does not follow the log, that another node wrote under that id", n.id, e.id)
 		}
-		k.chains[e.id] = e.chain
+		before = e.chain
 	}
 	if have := codec.Index(len(n.ghost.mem.entries)) - codec.Index(len(entries)); have < k.seen[n.id].commit {
 		k.s.violate("node %d cuts its log to %d, below its commit %d", n.id, have, k.seen[n.id].commit)
@@ -119,21 +145,25 @@ func (k *checker) wrote(n *node, entries []ghostEntry) {
 }
 
 // commits checks state machine safety: what is committed at an index is so everywhere and for ever, and every leader
-// above holds it. A leader commits what is durable on a write quorum.
-func (k *checker) commits(n *node, from, to codec.Index) {
+// above holds it. A leader, one that led before the step, commits what is durable on a write quorum.
+func (k *checker) commits(n *node, from, to codec.Index, led bool) {
 	for i := from + 1; i <= to; i++ {
 		e := n.ghost.mem.entries[i-1]
 		if i > codec.Index(len(k.committed)) {
 			k.committed, k.by = append(k.committed, e), append(k.by, n.status.Vote.Leader)
+			if e.kind == codec.EntryMembership {
+				k.memberships = append(k.memberships, i)
+				k.s.tracef("membership of %v is committed: %v", e.id, describe(k.pasts[e.id].membership))
+			}
 			k.s.note(40, uint64(i), e.chain)
-		} else if have := k.committed[i-1]; have != e {
+		} else if have := k.committed[i-1]; have.id != e.id || have.chain != e.chain {
 			k.s.violate("node %d commits %v, elsewhere %v is committed", n.id, e.id, have.id)
 			return
 		}
 	}
 	last := n.ghost.mem.entries[to-1].id
-	if n.status.Role == consensus.Leader {
-		if last.Leader != n.status.Vote.Leader && n.status.Vote == k.seen[n.id].vote && k.seen[n.id].role == consensus.Leader {
+	if led {
+		if last.Leader != n.status.Vote.Leader {
 			k.s.violate("node %d as %v commits %v by counting", n.id, n.status.Vote, last)
 		}
 		k.durable(n, last)
@@ -145,19 +175,21 @@ func (k *checker) commits(n *node, from, to codec.Index) {
 	}
 }
 
-// durable checks that an entry is on the disks of a write quorum of each config in force.
+// durable checks that an entry is on the disks of a write quorum of each config in force. One that the same step proposes
+// is not in force yet: a leader counts first.
 func (k *checker) durable(n *node, id codec.LogID) {
-	m := n.core.Membership()
-	for i := range m.Configs {
-		count := 0
-		for _, voter := range m.Configs[i].Voters {
-			if k.s.node(voter).ghost.disk.holds(id) {
-				count++
+	m := k.seen[n.id].member
+	if n.out.Write.Frame.Kind == codec.EntryMembership {
+		m = k.pasts[n.ghost.mem.memberBefore(1)].membership
+	}
+	if !writes(m, func(voter codec.NodeID) bool { return k.s.node(voter).promised(id) }) {
+		var holders []codec.NodeID
+		for _, o := range k.s.nodes {
+			if o.promised(id) {
+				holders = append(holders, o.id)
 			}
 		}
-		if count <= len(m.Configs[i].Voters)/2 {
-			k.s.violate("node %d takes %v for committed, it is durable on %d of %d", n.id, id, count, len(m.Configs[i].Voters))
-		}
+		k.s.violate("node %d takes %v for committed, it is durable on %v of %v", n.id, id, holders, describe(m))
 	}
 }
 
@@ -170,51 +202,6 @@ func (k *checker) disk(n *node) {
 	have.disk = n.ghost.disk.vote
 }
 
-// leaves checks that a message promises no more than what is durable, and that a frame is what its sender's log holds.
-func (k *checker) leaves(n *node, p *codec.Packet) {
-	m, d := &p.Message, &n.ghost.disk
-	surpassed := d.vote != m.Vote && d.vote.Covers(m.Vote, k.s.shape.mode)
-	answer := m.Kind == codec.MessageAppendReply || m.Kind == codec.MessageHeartbeatReply
-	promise := m.Kind == codec.MessageVote || m.Kind == codec.MessageVoteReply && m.Status == codec.StatusOK ||
-		answer && m.Status != codec.StatusRefused
-	if !promise && !p.Frame.IsZero() {
-		k.frame(n, p)
-	}
-	if !promise {
-		return
-	}
-	if d.vote != m.Vote && !surpassed {
-		k.s.violate("node %d sends %v %v of %v, durable vote is %v", n.id, m.Kind, m.Status, m.Vote, d.vote)
-	}
-	held := m.Kind == codec.MessageVote || m.Kind == codec.MessageAppendReply && m.Status == codec.StatusOK
-	if held && !d.holds(m.Log) && !surpassed {
-		k.s.violate("node %d sends %v %v of %v, durable up to %v", n.id, m.Kind, m.Status, m.Log, d.last())
-	}
-	if n.poisoned {
-		k.s.violate("node %d sends %v %v of %v after its log was poisoned", n.id, m.Kind, m.Status, m.Log)
-	}
-}
-
-// frame checks that a frame carries the entries that its log holds there, unless they were cut meanwhile.
-func (k *checker) frame(n *node, p *codec.Packet) {
-	f := p.Frame.Meta()
-	entries, err := chained(k.chainBefore(&p.Message), p.Frame)
-	if err != nil {
-		k.s.violate("node %d sends a frame that can't be read: %v", n.id, err)
-		return
-	}
-	if e := entries[len(entries)-1]; k.chains[e.id] != e.chain {
-		k.s.violate("node %d sends %v behind %v with other bytes than were written under that id", n.id, f.LastID(), p.Message.Log)
-	}
-}
-
-func (k *checker) chainBefore(m *codec.Message) uint64 {
-	if m.Log.Index == 0 {
-		return 0
-	}
-	return k.chains[m.Log]
-}
-
 // applies checks an entry on its way into a state machine: the next one, committed, the same as everywhere.
 func (k *checker) applies(n *node, e *codec.Entry) {
 	i := e.ID.Index
@@ -225,6 +212,14 @@ func (k *checker) applies(n *node, e *codec.Entry) {
 		k.s.violate("node %d applies %v, which is not committed", n.id, e.ID)
 	case k.committed[i-1].id != e.ID || k.committed[i-1].chain != chainWith(k.before(i), e):
 		k.s.violate("node %d applies %v, committed is %v, or its bytes differ", n.id, e.ID, k.committed[i-1].id)
+	}
+}
+
+// passes checks an entry that a witness passes over, knowing its id alone.
+func (k *checker) passes(n *node, id codec.LogID) {
+	i := id.Index
+	if i != n.applied.index+1 || i > codec.Index(len(k.committed)) || i > n.out.Commit || k.committed[i-1].id != id {
+		k.s.violate("node %d passes over %v after index %d", n.id, id, n.applied.index)
 	}
 }
 
@@ -247,14 +242,12 @@ func (k *checker) state(n *node) {
 	}
 }
 
-// answered checks an entry whose client is told that it happened: it is committed and applied here, and a write quorum
-// holds it durably.
+// answered checks an entry whose client is told that it happened: it is committed and applied here. That it was durable
+// on a write quorum was checked when it was committed.
 func (k *checker) answered(n *node, id codec.LogID) {
 	if id.Index > n.applied.index || id.Index > codec.Index(len(k.committed)) || k.committed[id.Index-1].id != id {
 		k.s.violate("node %d answers %v, applied is %d", n.id, id, n.applied.index)
-		return
 	}
-	k.durable(n, id)
 }
 
 // round looks at a node at the end of a round: the order of the pointers, and the caps.
@@ -267,5 +260,20 @@ func (k *checker) round(n *node) {
 	have.fed = n.fed
 	if n.bytes > unappliedBytesMax+k.s.shape.batch*(k.s.shape.data+64)+codec.FrameHeaderSize {
 		k.s.violate("node %d: %d bytes proposed and not applied, bound %d", n.id, n.bytes, unappliedBytesMax)
+	}
+}
+
+// newest returns the newest committed membership, nil before the first.
+func (k *checker) newest() *codec.Membership {
+	if len(k.memberships) == 0 {
+		return nil
+	}
+	return k.pasts[k.committed[k.memberships[len(k.memberships)-1]-1].id].membership
+}
+
+// grants notes that a candidate has got a vote.
+func (k *checker) grants(candidate codec.LeaderID, voter codec.NodeID) {
+	if have := k.granted[candidate]; !slices.Contains(have, voter) {
+		k.granted[candidate] = append(have, voter)
 	}
 }

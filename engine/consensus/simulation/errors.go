@@ -8,3 +8,6 @@ var ErrViolation = errors.New("promise broken")
 
 // ErrName is wrapped by [ParseClass] for a name that no class has. The caller corrects it.
 var ErrName = errors.New("unknown name")
+
+// errDown is what an administrator hears of a node that is not there, or ended before it had done what it was asked for.
+var errDown = errors.New("node is down")

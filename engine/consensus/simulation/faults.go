@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 // gaps are the mean times between two faults of a class, from the most to the least frequent that a seed may draw.
 // Classes that are not listed strike message by message or node by node.
 var gaps = map[Class][2]time.Duration{
+	ClassReplay:     {50 * time.Millisecond, 2 * time.Second},
 	ClassDelay:      {time.Second, 10 * time.Second},
 	ClassClog:       {time.Second, 10 * time.Second},
 	ClassPartition:  {time.Second, 12 * time.Second},
@@ -18,14 +20,39 @@ var gaps = map[Class][2]time.Duration{
 	ClassKill:       {2 * time.Second, 20 * time.Second},
 	ClassPowerCut:   {2 * time.Second, 15 * time.Second},
 	ClassAllDown:    {8 * time.Second, 30 * time.Second},
-	ClassStop:       {4 * time.Second, 20 * time.Second},
+	ClassStop:       {3 * time.Second, 15 * time.Second},
 	ClassOutage:     {8 * time.Second, 30 * time.Second},
-	ClassPause:      {3 * time.Second, 20 * time.Second},
+	ClassPause:      {2 * time.Second, 12 * time.Second},
 	ClassStall:      {3 * time.Second, 20 * time.Second},
 	ClassSyncError:  {4 * time.Second, 20 * time.Second},
 	ClassShortWrite: {4 * time.Second, 20 * time.Second},
 	ClassNoSpace:    {5 * time.Second, 25 * time.Second},
+	ClassReadError:  {time.Second, 6 * time.Second},
+	ClassRot:        {500 * time.Millisecond, 4 * time.Second},
+	ClassLostWrite:  {500 * time.Millisecond, 4 * time.Second},
+	ClassStrayWrite: {500 * time.Millisecond, 4 * time.Second},
+	ClassWipe:       {100 * time.Millisecond, time.Second},
+	ClassReversion:  {60 * time.Millisecond, 400 * time.Millisecond},
+
+	ClassLearner:   {600 * time.Millisecond, 5 * time.Second},
+	ClassPromote:   {200 * time.Millisecond, 1500 * time.Millisecond},
+	ClassDemote:    {700 * time.Millisecond, 5 * time.Second},
+	ClassRemove:    {time.Second, 6 * time.Second},
+	ClassReplace:   {200 * time.Millisecond, 2 * time.Second},
+	ClassQuorum:    {time.Second, 8 * time.Second},
+	ClassJoint:     {2 * time.Second, 12 * time.Second},
+	ClassPriority:  {time.Second, 10 * time.Second},
+	ClassAddress:   {time.Second, 10 * time.Second},
+	ClassRefusable: {time.Second, 8 * time.Second},
+	ClassTransfer:  {500 * time.Millisecond, 6 * time.Second},
+	ClassElect:     {time.Second, 8 * time.Second},
+	ClassForget:    {time.Second, 8 * time.Second},
+	ClassSwitch:    {time.Second, 8 * time.Second},
+	ClassHeartbeat: {300 * time.Millisecond, 4 * time.Second},
 }
+
+// shares are the shares of seeds that a class is switched on in, where that is not one half.
+var shares = map[Class]float64{ClassReversion: 0.15, ClassWipe: 0.75}
 
 // faults is what goes wrong in a run.
 //
@@ -39,24 +66,30 @@ type faults struct {
 	delayMin, delayMean time.Duration
 }
 
-// levels are the probabilities per message, or per open of a log, of the classes that strike that way.
+// levels are the probabilities, per message or per pause, of the classes that strike that way.
 var levels = map[Class][2]float64{
 	ClassLoss:      {0.001, 0.3},
 	ClassDuplicate: {0.005, 0.5},
-	ClassReplay:    {0.001, 0.02},
 	ClassCorrupt:   {0.0005, 0.01},
+	ClassFuture:    {0.001, 0.02},
+	ClassBurst:     {0.3, 1},
 	ClassClock:     {1, 1},
 }
 
 // init draws which classes the seed switches on and how much of each: in a tenth of the seeds none, else each with
-// probability one half.
+// probability one half; in a quarter of them nobody changes the membership.
 func (f *faults) init(s *run) {
 	f.s = s
-	calm := stream(s.opts.Seed, streamClasses).IntN(10) == 0
+	general := stream(s.opts.Seed, streamClasses)
+	calm, fixed := general.IntN(10) == 0, general.IntN(4) == 0
 	for c := range ClassEnd {
 		r := stream(s.opts.Seed, streamClasses+1+uint64(c))
 		f.rolls[c] = stream(s.opts.Seed, streamClassesDrawn+uint64(c))
-		f.on[c] = r.IntN(2) == 0 && !calm && !s.opts.off(c)
+		share, ok := shares[c]
+		if !ok {
+			share = 0.5
+		}
+		f.on[c] = r.Float64() < share && !calm && !s.opts.off(c) && !(fixed && c.changesMembership())
 		if g, ok := gaps[c]; ok {
 			f.level[c] = logUniform(r, g[0].Seconds(), g[1].Seconds())
 		} else {
@@ -66,6 +99,9 @@ func (f *faults) init(s *run) {
 			f.delayMin = time.Duration(r.Int64N(int64(30 * time.Millisecond)))
 			f.delayMean = logDuration(r, time.Millisecond, 100*time.Millisecond)
 		}
+	}
+	if f.on[ClassReversion] {
+		f.on[ClassWipe] = false // an old image of a disk does not know the peers' disks
 	}
 }
 
@@ -120,6 +156,16 @@ func (f *faults) delay(spike bool) time.Duration {
 	return d
 }
 
+// lingers returns how much longer a request to campaign takes: it is the one message that must not be obeyed late, and
+// there are few of them.
+func (f *faults) lingers() time.Duration {
+	r := f.rolls[ClassDelay]
+	if !f.on[ClassDelay] || f.s.healing || r.IntN(2) == 0 {
+		return 0
+	}
+	return exponential(r, f.s.shape.heartbeat/2)
+}
+
 // corrupts returns a damaged copy of a message, or nil.
 func (f *faults) corrupts(b []byte) []byte {
 	if !f.strikes(ClassCorrupt) {
@@ -131,15 +177,39 @@ func (f *faults) corrupts(b []byte) []byte {
 	return bad
 }
 
-// repeats returns how much later a message arrives again, for each time it does.
-func (f *faults) repeats() (late []time.Duration) {
-	if f.strikes(ClassDuplicate) {
-		late = append(late, exponential(f.rolls[ClassDuplicate], 20*time.Millisecond))
+// forges returns a copy of an append whose frame, one entry long, is of a kind that no build knows yet, its checksum
+// right; or nil.
+func (f *faults) forges(b []byte, m codec.FrameMeta) []byte {
+	if m.Count != 1 || m.HeaderOnly || !f.strikes(ClassFuture) {
+		return nil
 	}
-	if f.strikes(ClassReplay) {
-		late = append(late, logDuration(f.rolls[ClassReplay], 100*time.Millisecond, 10*time.Second))
+	const kindAt, crcAt = 1, 48 // in a frame
+	b = bytes.Clone(b)
+	frame := b[codec.MessageHeaderSize:]
+	frame[kindAt] = byte(codec.EntryMembership) + 1 + byte(f.rolls[ClassFuture].IntN(8))
+	binary.LittleEndian.PutUint32(frame[crcAt:], codec.UpdateChecksum(codec.Checksum(frame[:crcAt]), frame[codec.FrameHeaderSize:]))
+	return b
+}
+
+// repeats says whether a message arrives again, and how much later.
+func (f *faults) repeats() (late time.Duration, again bool) {
+	if !f.strikes(ClassDuplicate) {
+		return 0, false
 	}
-	return late
+	return exponential(f.rolls[ClassDuplicate], 20*time.Millisecond), true
+}
+
+// bursts returns how often the timers of a process fire that was paused, before it reads what waits.
+func (f *faults) bursts() int {
+	if !f.strikes(ClassBurst) {
+		return 0
+	}
+	return 1 + f.rolls[ClassBurst].IntN(6)
+}
+
+// readsBadly says whether a read fails while a log is opened.
+func (f *faults) readsBadly() bool {
+	return f.on[ClassReadError] && !f.s.healing && f.rolls[ClassReadError].IntN(8) == 0
 }
 
 // clockRate draws how fast a node's clock runs, in thousandths.
@@ -165,9 +235,15 @@ func (f *faults) cutsOpen() bool {
 	return f.on[ClassPowerCut] && !f.s.healing && f.rolls[ClassPowerCut].IntN(6) == 0
 }
 
-// victim draws a node, often the leader: that is where it hurts.
+// victim draws a node that is not gone, often the leader: that is where it hurts.
 func (f *faults) victim(r *rand.Rand) *node {
 	n := f.s.nodes[r.IntN(len(f.s.nodes))]
+	for range f.s.nodes {
+		if !n.gone {
+			break
+		}
+		n = f.s.nodes[int(n.id)%len(f.s.nodes)]
+	}
 	if r.IntN(2) == 0 {
 		for _, o := range f.s.nodes {
 			if o.up && o.leads() {
@@ -180,6 +256,10 @@ func (f *faults) victim(r *rand.Rand) *node {
 
 // strike lets one timed fault happen.
 func (f *faults) strike(c Class, r *rand.Rand) {
+	if c >= ClassLearner {
+		f.s.admin.strike(c, r)
+		return
+	}
 	n := f.victim(r)
 	peer := f.s.nodes[(int(n.id)+r.IntN(max(1, len(f.s.nodes)-1)))%len(f.s.nodes)]
 	l := f.s.net.link(n.id, peer.id)
@@ -187,6 +267,10 @@ func (f *faults) strike(c Class, r *rand.Rand) {
 	until := f.s.now + int64(length)
 	f.s.tracef("fault %v at node %d, peer %d, %v", c, n.id, peer.id, length)
 	switch c {
+	case ClassReplay:
+		if !f.s.net.replay(n, r) {
+			return
+		}
 	case ClassDelay:
 		l.slow = until
 	case ClassClog:
@@ -227,6 +311,11 @@ func (f *faults) strikeNode(c Class, r *rand.Rand, n *node, until int64) bool {
 	case ClassNoSpace:
 		n.disk.full = until
 		return false
+	case ClassReadError:
+		n.disk.badRead = n.up
+		return false
+	case ClassRot, ClassLostWrite, ClassStrayWrite, ClassWipe, ClassReversion:
+		return f.strikeDisk(c, r, n)
 	}
 	if !n.up {
 		return false

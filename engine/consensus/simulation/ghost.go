@@ -1,21 +1,33 @@
 package simulation
 
 import (
+	"fmt"
+
 	"github.com/millrace/millrace/codec"
 )
 
 // ghostEntry is an entry as the simulator saw it on its way to a log. chain is a hash of it and of everything before
-// it, so that equal chains are equal logs.
+// it, so that equal chains are equal logs. A witness's entry that came without its bytes (bare) has the chain that was
+// noted when the entry was first written anywhere.
 type ghostEntry struct {
 	id    codec.LogID
 	kind  codec.EntryKind
+	bare  bool
 	chain uint64
+}
+
+// past is what was written under a log id, and before it, when that was first written anywhere.
+type past struct {
+	before, chain uint64
+	kind          codec.EntryKind
+	membership    *codec.Membership // of a membership entry
 }
 
 // ghostLog is what a log must hold.
 type ghostLog struct {
 	vote    codec.Vote
 	entries []ghostEntry
+	members []codec.Index // of membership entries, ascending
 }
 
 func (g *ghostLog) last() codec.LogID {
@@ -40,6 +52,22 @@ func (g *ghostLog) chainAt(i codec.Index) uint64 {
 	return g.entries[i-1].chain
 }
 
+// memberAt returns the log id of the newest membership entry, zero when there is none.
+func (g *ghostLog) memberAt() codec.LogID { return g.memberBefore(0) }
+
+// memberBefore returns the log id of the membership entry so many before the newest, zero when there is none.
+func (g *ghostLog) memberBefore(back int) codec.LogID {
+	n := len(g.members) - 1 - back
+	if n < 0 {
+		return codec.LogID{}
+	}
+	return g.entries[g.members[n]-1].id
+}
+
+func (g *ghostLog) clone() ghostLog {
+	return ghostLog{vote: g.vote, entries: append([]ghostEntry(nil), g.entries...), members: append([]codec.Index(nil), g.members...)}
+}
+
 // ghostRecord is one record of a write: a vote, a truncation or a frame.
 type ghostRecord struct {
 	seq     uint64 // of its write
@@ -55,6 +83,14 @@ func (g *ghostLog) apply(r *ghostRecord) {
 	}
 	if r.cut >= 0 {
 		g.entries = g.entries[:r.cut]
+		for n := len(g.members); n > 0 && g.members[n-1] > codec.Index(r.cut); n-- {
+			g.members = g.members[:n-1]
+		}
+	}
+	for i := range r.entries {
+		if r.entries[i].kind == codec.EntryMembership {
+			g.members = append(g.members, r.entries[i].id.Index)
+		}
 	}
 	g.entries = append(g.entries, r.entries...)
 }
@@ -68,8 +104,12 @@ type ghost struct {
 	pending   []ghostRecord
 }
 
-// submit notes a write and returns the entries it brought.
-func (g *ghost) submit(w *codec.LogWrite) ([]ghostEntry, error) {
+func (g *ghost) clone() ghost {
+	return ghost{mem: g.mem.clone(), disk: g.disk.clone(), pending: append([]ghostRecord(nil), g.pending...)}
+}
+
+// submit notes a write, whose frame brought these entries.
+func (g *ghost) submit(w *codec.LogWrite, entries []ghostEntry) {
 	add := func(r ghostRecord) {
 		r.seq = w.Seq
 		g.pending = append(g.pending, r)
@@ -81,26 +121,36 @@ func (g *ghost) submit(w *codec.LogWrite) ([]ghostEntry, error) {
 	if w.HasTruncate {
 		add(ghostRecord{cut: int(w.Truncate)})
 	}
-	if w.Frame.IsZero() {
-		return nil, nil
-	}
-	entries, err := chained(g.mem.chainAt(w.Frame.Meta().First-1), w.Frame)
-	if err == nil {
+	if len(entries) > 0 {
 		add(ghostRecord{cut: -1, entries: entries})
 	}
-	return entries, err
 }
 
-// chained returns the entries of a frame behind a chain.
-func chained(chain uint64, f codec.Frame) ([]ghostEntry, error) {
-	decoded, err := f.AppendEntries(nil)
-	if err != nil {
-		return nil, err
+// entriesOf returns the entries of a frame that stands behind a chain.
+func (k *checker) entriesOf(chain uint64, f codec.Frame) ([]ghostEntry, error) {
+	m := f.Meta()
+	entries := make([]ghostEntry, 0, m.Count)
+	if !m.HeaderOnly {
+		decoded, err := f.AppendEntries(k.decoded[:0])
+		if err != nil {
+			return nil, err
+		}
+		k.decoded = decoded
+		for i := range decoded {
+			e := &decoded[i]
+			chain = chainWith(chain, e)
+			entries = append(entries, ghostEntry{id: e.ID, kind: e.Kind, chain: chain})
+		}
+		return entries, nil
 	}
-	entries := make([]ghostEntry, len(decoded))
-	for i, e := range decoded {
-		chain = chainWith(chain, &e)
-		entries[i] = ghostEntry{id: e.ID, kind: e.Kind, chain: chain}
+	for i := range codec.Index(m.Count) {
+		id := codec.LogID{Leader: m.Leader, Index: m.First + i}
+		p, ok := k.pasts[id]
+		if !ok || p.before != chain || p.kind != m.Kind {
+			return nil, fmt.Errorf("%w: the header of %v, which nobody wrote there", ErrViolation, id)
+		}
+		chain = p.chain
+		entries = append(entries, ghostEntry{id: id, kind: m.Kind, bare: true, chain: chain})
 	}
 	return entries, nil
 }
@@ -112,13 +162,15 @@ func chainWith(chain uint64, e *codec.Entry) uint64 {
 	return chain
 }
 
-// flush notes that every write up to seq was reported durable.
-func (g *ghost) flush(seq uint64) {
+// flush notes that every write up to seq was reported durable, and reports whether a vote was among them.
+func (g *ghost) flush(seq uint64) (voted bool) {
 	n := 0
 	for ; n < len(g.pending) && g.pending[n].seq <= seq; n++ {
 		g.disk.apply(&g.pending[n])
+		voted = voted || g.pending[n].hasVote
 	}
 	g.pending = append(g.pending[:0], g.pending[n:]...)
+	return voted
 }
 
 // restart compares what a log says after a restart with what it must and may hold, and takes it over. It reports
@@ -134,7 +186,7 @@ func (g *ghost) restart(st *codec.LogState) bool {
 		g.disk.apply(&g.pending[k])
 	}
 	g.pending = g.pending[:0]
-	g.mem = ghostLog{vote: g.disk.vote, entries: append([]ghostEntry(nil), g.disk.entries...)}
+	g.mem = g.disk.clone()
 	return true
 }
 
@@ -149,9 +201,17 @@ func (g *ghostLog) is(st *codec.LogState) bool {
 		}
 		last = f.Last()
 		for _, at := range [...]codec.Index{f.First, last} {
-			if e := &g.entries[at-1]; e.id.Leader != f.Leader || e.kind != f.Kind {
+			if e := &g.entries[at-1]; e.id.Leader != f.Leader || e.kind != f.Kind || e.bare != f.HeaderOnly {
 				return false
 			}
+		}
+	}
+	if len(st.Memberships) != len(g.members) {
+		return false
+	}
+	for i := range st.Memberships {
+		if id := st.Memberships[i].ID; !g.holds(id) || g.members[i] != id.Index {
+			return false
 		}
 	}
 	return st.Vote == g.vote && last == codec.Index(len(g.entries))

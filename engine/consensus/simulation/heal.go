@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/codec"
@@ -33,8 +35,14 @@ func (s *run) heal() {
 		}
 	}
 	for _, n := range s.nodes {
-		n.paused, n.disk.until, n.disk.full, n.disk.eio, n.disk.short = 0, 0, 0, false, false
-		n.start()
+		n.mend()
+	}
+	there := func(id codec.NodeID) bool { return !s.node(id).lost() }
+	if m := s.check.newest(); m != nil && (!elects(m, there) || !writes(m, there)) {
+		if !s.lenient { // there a node may find that committed entries are gone, and stop
+			s.record("too many nodes were lost for %v", describe(m))
+		}
+		return
 	}
 	// A leader that was paused or cut off takes itself for one until it hears of another.
 	end := s.now + 4*2*int64(s.shape.timeout)
@@ -47,28 +55,62 @@ func (s *run) heal() {
 	s.finally()
 }
 
+// mend ends what is wrong with a node. One with a damaged disk is started again, so that it finds out.
+func (n *node) mend() {
+	d := n.disk
+	n.paused, d.until, d.full, d.eio, d.short, d.badRead, d.lose, d.stray = 0, 0, 0, false, false, false, false, false
+	if n.up && d.damaged {
+		n.stop()
+	}
+	n.start()
+	n.switches.NoElections, n.switches.NoHeartbeats = false, false
+	n.s.admin.put(n, consensus.Input{Kind: consensus.InputSwitch, Switches: n.switches}, func(bool, error) {})
+}
+
 // await runs until something is so, or says that it took too long. A node that has everything to catch up on gets the
 // time that one frame after the other takes.
 func (s *run) await(what string, so func() bool) {
-	end := s.now + healTimeouts*2*int64(s.shape.timeout) + int64(len(s.check.chains))*int64(8*s.shape.delay+8*s.shape.flush)
+	end := s.now + healTimeouts*2*int64(s.shape.timeout) + int64(len(s.check.pasts))*int64(8*s.shape.delay+8*s.shape.flush)
 	next := s.now
 	s.loop(func() bool {
 		if s.now < next {
 			return false
 		}
 		next = s.now + int64(s.shape.timeout)/10
+		if m := s.check.newest(); m != nil {
+			inForce := s.inForce()
+			for _, n := range s.nodes {
+				n.moveHome(m, inForce)
+			}
+		}
 		return so() || s.now > end
 	})
 	if s.failure == nil && !so() { // also when nothing is left to happen
-		s.violate("%d election timeouts after the faults ended there is not yet %s: %s", healTimeouts, what, s.unsettled())
+		s.record("%d election timeouts after the faults ended there is not yet %s: %s%s", healTimeouts, what, s.unsettled(), s.portrait())
 	}
+}
+
+// portrait says how the nodes stand.
+func (s *run) portrait() string {
+	var b strings.Builder
+	for _, n := range s.nodes {
+		switch st := &n.status; {
+		case n.gone:
+		case !n.up:
+			fmt.Fprintf(&b, "; node %d: down", n.id)
+		default:
+			fmt.Fprintf(&b, "; node %d: %v, vote %v, last %v, flushed %d, commit %d, wiped %v, in %v (%v)", n.id, st.Role, st.Vote,
+				st.LastLog, st.Flushed.Index, st.Commit, n.wiped, describe(s.check.seen[n.id].member), st.MemberAt)
+		}
+	}
+	return b.String()
 }
 
 // leader returns the leader, nil when there is none or more than one.
 func (s *run) leader() *node {
 	var found *node
 	for _, n := range s.nodes {
-		if n.leads() {
+		if n.leads() && s.member(n) {
 			if found != nil {
 				return nil
 			}
@@ -78,8 +120,20 @@ func (s *run) leader() *node {
 	return found
 }
 
+// member reports whether a node belongs to the newest committed membership and has its disk.
+func (s *run) member(n *node) bool {
+	m := s.check.newest()
+	if m == nil {
+		_, ok := s.shape.membership.Node(n.id)
+		return ok && !n.lost()
+	}
+	_, ok := m.Node(n.id)
+	return ok && !n.lost()
+}
+
 // freshWrite proposes one entry to the leader and waits for its answer. A leader may still change, if the network and
-// the disks of the seed are slow beside its election timeout; then the write is made again.
+// the disks of the seed are slow beside its election timeout, or for a node of greater priority; then the write is made
+// again.
 func (s *run) freshWrite() {
 	fate := waiting
 	for range 4 {
@@ -87,13 +141,13 @@ func (s *run) freshWrite() {
 		if s.failure != nil {
 			return
 		}
-		q := s.workload.propose(s.leader(), 1)
+		q := s.workload.propose(s.leader(), request{count: 1})
 		s.await("an answer to a fresh write", func() bool { return s.workload.ops[q.first].fate != waiting })
 		if fate = s.workload.ops[q.first].fate; fate == acked {
 			return
 		}
 	}
-	s.violate("a fresh write in a healthy cluster ends as %d", fate)
+	s.record("a fresh write in a healthy cluster ends as %d", fate)
 }
 
 // unsettled says what a healthy cluster still lacks, or nothing.
@@ -103,26 +157,56 @@ func (s *run) unsettled() string {
 		return "no leader, or more than one"
 	}
 	want := l.ghost.mem.last()
+	m := s.check.seen[l.id].member
+	switch {
+	case m.Transient:
+		return "a joint membership is not left"
+	case l.status.Blocked || l.status.Transferee != 0:
+		return "the leadership is being handed over"
+	case s.promotes(m):
+		return "a learner waits to be promoted"
+	}
 	for _, n := range s.nodes {
+		if !s.member(n) {
+			continue
+		}
 		switch {
 		case !n.up:
-			return "a node is down"
+			return fmt.Sprintf("node %d is down", n.id)
 		case n.status.Leader != l.id:
-			return "a node that follows nobody, or another"
+			return fmt.Sprintf("node %d follows nobody, or another", n.id)
 		case n.ghost.mem.last() != want || n.ghost.disk.last() != want || len(n.ghost.pending) > 0:
-			return "logs differ, or are not durable"
+			return fmt.Sprintf("log of node %d differs, or is not durable", n.id)
+		case n.status.MemberAt != l.status.MemberAt:
+			return fmt.Sprintf("node %d goes by another membership", n.id)
 		case n.out.Commit != want.Index || n.fed != want.Index:
-			return "not everything is committed and applied"
+			return fmt.Sprintf("not everything is committed and applied at node %d", n.id)
 		case len(n.proposed) > 0 || n.bytes != 0 || len(n.box.proposals) > 0 || n.disk.busy || n.status.Flushed != want:
-			return "work is pending"
+			return fmt.Sprintf("work is pending at node %d", n.id)
 		}
 	}
 	for _, p := range l.core.Peers(nil) {
-		if p.InflightBytes != 0 || !p.Streaming || p.Match != want.Index || p.Lost {
-			return "a peer's stream is not idle"
+		if !s.node(p.Node).lost() && (p.InflightBytes != 0 || !p.Streaming || p.Match != want.Index || p.Lost) {
+			return fmt.Sprintf("stream to node %d is not idle", p.Node)
 		}
 	}
 	return ""
+}
+
+// promotes reports whether a leader is still to make a voter of a learner.
+func (s *run) promotes(m *codec.Membership) bool {
+	for _, n := range m.Nodes {
+		if n.Promote && !s.node(n.ID).lost() {
+			next := m.Clone()
+			next.Configs = next.Configs[len(next.Configs)-1:]
+			if next.Configs[0].Quorum.Kind != codec.QuorumMajority {
+				return false
+			}
+			next.Configs[0] = codec.MajorityConfig(append(next.Configs[0].Voters, n.ID)...)
+			return flaw(&next) == ""
+		}
+	}
+	return false
 }
 
 // finally compares the nodes, and what clients were told with what is there.
@@ -130,10 +214,14 @@ func (s *run) finally() {
 	if s.failure != nil {
 		return
 	}
-	first := s.nodes[0]
+	first := s.leader()
 	for _, n := range s.nodes {
+		if !s.member(n) || s.lenient {
+			continue
+		}
 		last := n.ghost.disk.last().Index
-		if n.ghost.disk.chainAt(last) != first.ghost.disk.chainAt(first.ghost.disk.last().Index) || n.applied != first.applied {
+		same := n.applied == first.applied || n.applied.partial && n.applied.index == first.applied.index
+		if n.ghost.disk.chainAt(last) != first.ghost.disk.chainAt(first.ghost.disk.last().Index) || !same {
 			s.violate("nodes %d and %d differ: state %+v and %+v", n.id, first.id, n.applied, first.applied)
 		}
 	}

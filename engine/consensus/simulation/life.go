@@ -26,6 +26,15 @@ const (
 	sealed                 // Close has returned: the seal must be there
 )
 
+// losses says what may have been lost since the durable vote was written.
+type losses uint8
+
+const (
+	lostNothing losses = iota // every life ended with a seal
+	unsure                    // one ended while it opened or closed its log
+	mayHaveLost
+)
+
 // chunks gives a new directory its incarnation.
 type chunks struct{ r *rand.Rand }
 
@@ -38,7 +47,7 @@ func (c chunks) Read(p []byte) (int, error) {
 
 // start opens the log on what the disk holds and begins a life on it, unless the disk or the power fails.
 func (n *node) start() {
-	if n.up {
+	if n.up || n.gone {
 		return
 	}
 	n.disk.mem.Kill()
@@ -48,6 +57,7 @@ func (n *node) start() {
 		cut = true
 		d.armCut(n.s.faults.rolls[ClassPowerCut], 16)
 	}
+	d.badRead = n.s.faults.readsBadly()
 	n.life++
 	log, err := wal.OpenSimulation(wal.Config{
 		Dir: "data", ClusterID: "simulation", Node: n.id, SegmentBytes: n.s.shape.segmentBytes, RecentBytesMax: n.s.shape.recentBytes,
@@ -66,8 +76,15 @@ func (n *node) start() {
 		n.s.note(22, uint64(n.id))
 		n.closing = between
 		n.startLater()
+	case n.disk.damaged && err != nil:
+		n.s.tracef("node %d stays away: %v", n.id, err)
+		n.s.note(25, uint64(n.id))
+		n.s.refusals++
+		n.leave()
 	case err != nil:
 		n.s.violate("node %d can't open its log: %v", n.id, err)
+	case n.disk.damaged:
+		n.s.violate("node %d opens a damaged log", n.id)
 	default:
 		n.begin(log)
 	}
@@ -75,10 +92,21 @@ func (n *node) start() {
 
 func (n *node) startLater() { n.s.after(n.s.faults.downtime(), n.start) }
 
+// leave ends a node for good.
+func (n *node) leave() {
+	if n.up {
+		n.end(between)
+	}
+	n.gone = true
+	n.s.note(26, uint64(n.id))
+}
+
 // begin wires the parts of a life as package engine does.
 func (n *node) begin(log *wal.Log) {
 	n.box, n.poisoned, n.fed, n.feeding, n.truncated, n.proposed, n.bytes = mailbox{}, false, 0, false, 0, nil, 0
 	n.applied, n.armed = machine{}, consensus.Never
+	n.heard, n.named, n.pipes = map[codec.NodeID]string{}, map[codec.NodeID]string{}, map[codec.NodeID]*pipe{}
+	n.transferred, n.writtenSeq, n.flushedSeq, n.overslept = codec.LeaderID{}, 0, 0, false
 	life := n.life
 	g, st, err := log.Group(group, func(seq uint64, err error) { n.flushed(life, seq, err) })
 	if err != nil {
@@ -98,8 +126,10 @@ func (n *node) begin(log *wal.Log) {
 	h := &n.s.shape
 	n.core, err = consensus.New(consensus.Config{
 		Node: n.id, Group: group,
-		ElectionTimeoutMin: h.timeout, ElectionTimeoutMax: 2 * h.timeout, HeartbeatInterval: h.timeout / 3,
-		WindowBytesMax: h.windowBytes, WindowFramesMax: h.windowFrames, Seed: n.rng.Uint64(),
+		ElectionTimeoutMin: h.timeout, ElectionTimeoutMax: 2 * h.timeout, HeartbeatInterval: h.heartbeat,
+		WindowBytesMax: h.windowBytes, WindowFramesMax: h.windowFrames, DiskStallTimeout: h.diskStall,
+		RestoreLeader: n.restoreLeader, AllowLogReversion: n.s.faults.on[ClassReversion] && h.reverts,
+		Switches: n.switches, Seed: n.rng.Uint64(),
 	}, st, n.clock.local(n.s.now))
 	if err != nil {
 		n.s.violate("node %d: %v", n.id, err)
@@ -109,7 +139,7 @@ func (n *node) begin(log *wal.Log) {
 	n.now = n.clock.local(n.s.now)
 	n.s.tracef("node %d starts, life %d, last entry %v, vote %v", n.id, n.life, n.ghost.disk.last(), st.Vote)
 	n.s.note(20, uint64(n.id), uint64(n.ghost.disk.last().Index))
-	n.s.check.started(n)
+	n.s.check.started(n, &st)
 	// Whoever initializes a cluster asks again where a crash took the membership before it was durable.
 	n.box.initialize = n.initializes() && st.Vote.IsZero() && len(st.Frames) == 0
 	n.wake()
@@ -124,8 +154,8 @@ func (n *node) checkRestart(log *wal.Log, st *codec.LogState) bool {
 			n.id, st.Vote, len(st.Frames), lastOf(st), vote, promised, pending)
 		return false
 	}
-	if st.CleanClose && n.closing == opened || !st.CleanClose && n.closing == sealed {
-		n.s.violate("node %d: clean close is %v after a life that ended as %d", n.id, st.CleanClose, n.closing)
+	if !st.Vote.IsZero() {
+		n.checkClose(st.CleanClose)
 	}
 	if !n.incarnation.IsZero() && log.Incarnation() != n.incarnation {
 		n.s.violate("node %d: incarnation %v, was %v", n.id, log.Incarnation(), n.incarnation)
@@ -133,16 +163,31 @@ func (n *node) checkRestart(log *wal.Log, st *codec.LogState) bool {
 	n.incarnation = log.Incarnation()
 	peers := log.Peers()
 	for _, peer := range n.s.nodes {
-		if n.trusted[peer.id] && peers[peer.id] != peer.incarnation {
+		if known, ok := n.known[peer.id]; ok && peers[peer.id] != known {
 			n.s.violate("node %d forgot the incarnation of node %d", n.id, peer.id)
 		}
 	}
-	clear(n.trusted)
+	n.known = peers
 	clear(n.asking)
-	for id := range peers {
-		n.trusted[id] = true
-	}
 	return n.s.failure == nil
+}
+
+// checkClose holds what the log says of the lives since the vote was written to how they ended: whether all of them ended
+// with a seal.
+func (n *node) checkClose(clean bool) {
+	switch n.closing {
+	case opened:
+		n.losses = mayHaveLost
+	case between:
+		n.losses = max(n.losses, unsure)
+	}
+	if clean && n.losses == mayHaveLost || !clean && n.losses == lostNothing {
+		n.s.violate("node %d: clean close is %v after a life that ended as %d, since the vote: %d", n.id, clean, n.closing, n.losses)
+	}
+	n.losses = mayHaveLost
+	if clean {
+		n.losses = lostNothing
+	}
 }
 
 func lastOf(st *codec.LogState) string {
@@ -160,7 +205,9 @@ func (n *node) flushed(life int, seq uint64, err error) {
 	if n.poisoned {
 		n.s.violate("node %d: write %d is reported durable, or failed, after its log was poisoned", n.id, seq)
 	}
-	n.ghost.flush(seq)
+	if n.ghost.flush(seq) {
+		n.losses = lostNothing
+	}
 	if err != nil {
 		n.poisoned = true
 	}
@@ -174,11 +221,12 @@ func (n *node) flushed(life int, seq uint64, err error) {
 			n.wake()
 		}
 	}
-	if err != nil {
-		report() // a node that does not know yet may go on; what it may not is checked against what is durable
+	if err != nil && n.rng.IntN(2) == 0 {
+		report()
 		return
 	}
-	// The report takes a while. What is submitted meanwhile belongs to the next batch, and must not profit from it.
+	// The report takes a while. What is submitted meanwhile belongs to the next batch, and must not profit from it; after
+	// an error nothing may come of it.
 	n.s.after(exponential(n.s.net.disk, n.s.shape.flush/2), report)
 }
 
@@ -215,12 +263,15 @@ func (n *node) stop() {
 		return
 	}
 	n.stopping = true
+	harmed := n.disk.harmed
 	err := n.log.Close()
 	n.stopping = false
 	n.s.tracef("node %d stops: %v", n.id, err)
 	how := sealed
 	if err != nil {
 		how = between
+	} else if n.disk.damaged && n.disk.harmed == harmed {
+		n.disk.evident = true // the seal proves what stands before it
 	}
 	n.end(how)
 }
@@ -232,12 +283,25 @@ func (n *node) end(how closing) {
 	n.core, n.log = nil, nil
 	n.life++
 	n.disk.cutAt, n.disk.cut = 0, nil
+	asks := n.box.asks
+	n.box.asks = nil
 	n.s.workload.lost(n)
 	n.s.net.died(n.id)
+	if n.disk.damaged && !n.disk.evident {
+		n.leave() // a torn tail and a lost one look the same: whoever knows that the disk lies must not go on with it
+	}
+	for _, a := range asks {
+		a.done(true, errDown)
+	}
 }
 
 // fail stops a node that can't go on; its files stay as they are, its locks go with it.
 func (n *node) fail(err error) {
+	if n.s.lenient && errors.Is(err, consensus.ErrCommittedConflict) {
+		n.s.tracef("node %d stops for good: %v", n.id, err)
+		n.leave()
+		return
+	}
 	if !errors.Is(err, wal.ErrPoisoned) {
 		n.s.violate("node %d stops: %v", n.id, err)
 		return
@@ -268,10 +332,12 @@ func (n *node) pumped(life int) {
 	n.disk.busy = false
 	n.s.note(24, uint64(n.id))
 	n.log.Pump()
+	n.disk.pumped(n)
 	n.s.check.disk(n)
 }
 
 // initializes reports whether this node is one that is given the first membership.
 func (n *node) initializes() bool {
-	return n.id == 1 || n.s.shape.initializeAll && int(n.id) <= n.s.shape.voters
+	m := &n.s.shape.membership
+	return !n.wiped && (n.id == 1 || n.s.shape.initializeAll && ordinaryVoter(m, n.id))
 }

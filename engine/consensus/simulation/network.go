@@ -29,6 +29,8 @@ type link struct {
 	clogged int64 // nothing arrives until then
 	slow    int64 // everything is slow until then
 	lanes   [codec.LaneEnd]connection
+	// Some of what it carried, and requests to campaign, see [network.keep].
+	old, requests []*envelope
 }
 
 // connection is one lane of a link.
@@ -76,19 +78,38 @@ func (t *lanes) Send(lane codec.Lane, packets []codec.Packet) {
 	}
 }
 
+// envelope is a message on its way, with what the handshake of its connection says of the sender, and where that dialed.
+type envelope struct {
+	from, to    codec.NodeID
+	lane        codec.Lane
+	number      uint64 // of the connection
+	incarnation codec.Incarnation
+	address     string
+	dialed      string
+	meant       codec.Incarnation // for whom it is
+	bytes       []byte
+	bad         bool // nobody may take it for what was sent
+	kind        codec.MessageKind
+}
+
 func (w *network) send(n *node, lane codec.Lane, p *codec.Packet) {
 	frame := p.Frame.Bytes()
 	b := codec.AppendMessage(make([]byte, 0, codec.MessageHeaderSize+len(frame)), &p.Message, len(frame))
 	b = append(b, frame...)
 	w.s.note(12, uint64(n.id), uint64(p.Node), uint64(lane), hashBytes(b))
-	w.s.tracef("%d -> %d %v %v vote %v log %v commit %d stream %d frame %d+%d", n.id, p.Node, p.Message.Kind, p.Message.Status,
-		p.Message.Vote, p.Message.Log, p.Message.Commit, p.Message.Stream, p.Frame.Meta().First, p.Frame.Meta().Count)
+	if w.s.opts.Trace != nil {
+		m := &p.Message
+		w.s.tracef("%d -> %d %v%s %v vote %v log %v commit %d stream %d stamp %d frame %d+%d", n.id, p.Node, m.Kind, flagsOf(m), m.Status,
+			m.Vote, m.Log, m.Commit, m.Stream, m.Stamp, p.Frame.Meta().First, p.Frame.Meta().Count)
+	}
 	l, f := w.link(n.id, p.Node), &w.s.faults
 	c := &l.lanes[lane]
 	if c.broken {
 		return
 	}
-	if l.cuts > 0 || f.loses(lane) {
+	e := &envelope{from: n.id, to: p.Node, lane: lane, number: c.number, incarnation: n.incarnation, address: n.address,
+		dialed: w.s.node(p.Node).address, meant: w.s.node(p.Node).incarnation, bytes: b, kind: p.Message.Kind}
+	if l.cuts > 0 || f.loses(lane) || !n.finds(p.Node) {
 		if lane == codec.LaneAppend {
 			w.sever(n.id, p.Node, lane)
 		}
@@ -98,59 +119,84 @@ func (w *network) send(n *node, lane codec.Lane, p *codec.Packet) {
 	if lane == codec.LaneAppend {
 		at = max(at, c.arrives)
 		c.arrives = at
+	} else if e.kind == codec.MessageTransfer {
+		at += int64(f.lingers())
 	}
-	from, to, number := n.id, p.Node, c.number
-	if bad := f.corrupts(b); bad != nil {
-		w.s.at(at, func() { w.arrive(from, to, lane, number, bad, true) })
+	bad := f.corrupts(b)
+	if bad == nil {
+		bad = f.forges(b, p.Frame.Meta())
+	}
+	if bad != nil {
+		e.bytes, e.bad = bad, true
+		w.s.at(at, func() { w.arrive(e) })
 		return
 	}
-	w.s.at(at, func() { w.arrive(from, to, lane, number, b, false) })
-	for _, late := range f.repeats() {
-		again := bytes.Clone(b)
-		w.s.at(at+int64(late), func() { w.deliver(from, to, again, false) })
+	w.s.at(at, func() { w.arrive(e) })
+	if late, again := f.repeats(); again {
+		w.s.at(at+int64(late), func() { w.again(e) })
 	}
+	w.keep(l, e)
+}
+
+// flagsOf says which flags a message carries.
+func flagsOf(m *codec.Message) string {
+	switch {
+	case m.PreVote:
+		return " (pre)"
+	case m.Transfer:
+		return " (transfer)"
+	}
+	return ""
 }
 
 // arrive is the end of a message's way on its connection.
-func (w *network) arrive(from, to codec.NodeID, lane codec.Lane, number uint64, b []byte, bad bool) {
-	l := w.link(from, to)
-	c := &l.lanes[lane]
-	if lane == codec.LaneAppend && (c.number != number || c.broken) {
+func (w *network) arrive(e *envelope) {
+	l := w.link(e.from, e.to)
+	c := &l.lanes[e.lane]
+	if e.lane == codec.LaneAppend && (c.number != e.number || c.broken) {
 		return
 	}
-	if l.cuts > 0 || !w.s.node(to).up {
-		if lane == codec.LaneAppend {
-			w.sever(from, to, lane)
+	n := w.s.node(e.to)
+	if l.cuts > 0 || !n.up || n.address != e.dialed {
+		if e.lane == codec.LaneAppend {
+			w.sever(e.from, e.to, e.lane)
 		}
 		return
 	}
 	if l.clogged > w.s.now {
-		w.s.at(l.clogged, func() { w.arrive(from, to, lane, number, b, bad) })
+		w.s.at(l.clogged, func() { w.arrive(e) })
 		return
 	}
-	if !w.deliver(from, to, b, bad) && lane == codec.LaneAppend {
-		w.sever(from, to, lane)
+	if !w.deliver(e) && e.lane == codec.LaneAppend {
+		w.sever(e.from, e.to, e.lane)
 	}
 }
 
+// again delivers a copy of a message outside of its connection.
+func (w *network) again(e *envelope) {
+	again := *e
+	again.bytes = bytes.Clone(e.bytes)
+	w.deliver(&again)
+}
+
 // deliver decodes a message and hands it over. It returns false for bytes that no sender wrote.
-func (w *network) deliver(from, to codec.NodeID, b []byte, bad bool) bool {
-	n := w.s.node(to)
-	if !n.up {
-		return true
+func (w *network) deliver(e *envelope) bool {
+	n := w.s.node(e.to)
+	if !n.up || n.incarnation != e.meant && !e.meant.IsZero() {
+		return true // a connection ends with the disk at its other end
 	}
-	m, f, _, err := codec.ReadMessage(b, messageBytesMax)
+	m, f, _, err := codec.ReadMessage(e.bytes, messageBytesMax)
 	switch {
-	case err != nil && bad:
+	case err != nil && e.bad:
 		return false
 	case err != nil:
-		w.s.violate("message of %d bytes from node %d to %d can't be read: %v", len(b), from, to, err)
-	case bad:
-		w.s.violate("a damaged %v message from node %d was accepted by node %d", m.Kind, from, to)
+		w.s.violate("message of %d bytes from node %d to %d can't be read: %v", len(e.bytes), e.from, e.to, err)
+	case e.bad:
+		w.s.violate("a damaged %v message from node %d was accepted by node %d", m.Kind, e.from, e.to)
 	case m.Group != group:
-		w.s.violate("message of group %d from node %d to %d", m.Group, from, to)
+		w.s.violate("message of group %d from node %d to %d", m.Group, e.from, e.to)
 	default:
-		n.box.packets = append(n.box.packets, codec.Packet{Node: from, Message: m, Frame: f})
+		n.box.packets = append(n.box.packets, packet{codec.Packet{Node: e.from, Message: m, Frame: f}, e.incarnation, e.address})
 		n.wake()
 	}
 	return true
@@ -172,6 +218,37 @@ func (w *network) sever(from, to codec.NodeID, lane codec.Lane) {
 			n.wake()
 		}
 	})
+}
+
+// setPeers tells a node where its membership has its peers.
+func (n *node) setPeers(m *codec.Membership) {
+	if m == nil {
+		return
+	}
+	for i := range m.Nodes {
+		n.named[m.Nodes[i].ID] = m.Nodes[i].Address
+	}
+}
+
+// finds reports whether a node can shake hands with another: whether it knows where that listens, from the membership or
+// from what it said itself when it was heard last (whoever dials tries both, for either may be the newer one), and whether
+// that has the disk that it had when it was first seen.
+func (n *node) finds(peer codec.NodeID) bool {
+	o := n.s.node(peer)
+	known, ok := n.known[peer]
+	if ok && known != o.incarnation && !o.incarnation.IsZero() {
+		n.s.strangers++
+		n.s.tracef("node %d does not talk to node %d, whose disk is another one than before", n.id, peer)
+		return false
+	}
+	return n.named[peer] == o.address || n.heard[peer] == o.address
+}
+
+// moves lets a node listen elsewhere.
+func (w *network) moves(n *node, address string) {
+	w.s.tracef("node %d moves from %s to %s", n.id, n.address, address)
+	n.address = address
+	w.died(n.id)
 }
 
 // died ends every connection of a node.

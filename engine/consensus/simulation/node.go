@@ -1,8 +1,10 @@
 package simulation
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"time"
 
 	"github.com/millrace/millrace/codec"
@@ -23,10 +25,19 @@ type node struct {
 	ghost       ghost
 	incarnation codec.Incarnation
 	clock       clock
-	trusted     map[codec.NodeID]bool
-	asking      map[codec.NodeID]bool
+	known       map[codec.NodeID]codec.Incarnation // of each peer, as first seen; durable
+	asking      map[codec.NodeID]codec.Incarnation // and on their way to the log
 	closing     closing
-	paused      int64 // does nothing until then
+	losses      losses
+	paused      int64     // does nothing until then
+	address     string    // where it listens
+	gone        bool      // never comes back
+	buried      *ghostLog // what a disk held that was lost
+	wiped       bool      // it came back with an empty disk, and nobody believes it
+	image       *image    // of its disk, when it was younger
+
+	restoreLeader bool
+	switches      consensus.Switches
 
 	up, dying, stopping, poisoned bool
 	life                          int
@@ -46,7 +57,14 @@ type node struct {
 	feeding                       bool
 	truncated, feedSince          uint64
 	applied                       machine
-	lost                          []codec.NodeID
+	broken                        []codec.NodeID // streams that the stages gave up, scratch
+
+	named, heard           map[codec.NodeID]string // where the membership has its peers, and where they were heard from last
+	pipes                  map[codec.NodeID]*pipe  // what it has on the way as a leader
+	transferred            codec.LeaderID          // campaign that a leader asked for
+	writtenSeq, flushedSeq uint64
+	waitingSince           consensus.Instant // when its log last made progress, or had nothing to do
+	overslept              bool              // the next round follows a pause
 }
 
 // mailbox is what waits for the next round.
@@ -56,7 +74,8 @@ type mailbox struct {
 	flushed    uint64
 	failure    error
 	downs      []codec.NodeID
-	packets    []codec.Packet
+	packets    []packet
+	asks       []ask
 	cold       []pipeline.ColdFrame
 	feed       *coldFeed
 	proposals  []request
@@ -65,6 +84,19 @@ type mailbox struct {
 type coldFeed struct {
 	frame codec.Frame
 	err   error
+}
+
+// packet is what arrived, with what its connection's handshake said of the sender.
+type packet struct {
+	codec.Packet
+	incarnation codec.Incarnation
+	address     string
+}
+
+// ask is what an administrator wants of a node. done is told how it was taken.
+type ask struct {
+	in   consensus.Input
+	done func(refused bool, reason error)
 }
 
 // proposal is a request that became a frame.
@@ -76,12 +108,15 @@ type proposal struct {
 // unappliedBytesMax bounds the proposals of a node that are not applied, in bytes; beyond it they wait.
 const unappliedBytesMax = 8 << 10
 
-func newNode(s *run, id codec.NodeID, r *rand.Rand) *node {
+func newNode(s *run, id codec.NodeID) *node {
+	r := stream(s.opts.Seed, streamNodes+uint64(id)<<16)
 	n := &node{
-		s: s, id: id, disk: newDisk(s), rng: rand.New(rand.NewPCG(r.Uint64(), uint64(id))),
-		trusted: map[codec.NodeID]bool{}, asking: map[codec.NodeID]bool{}, closing: between,
+		s: s, id: id, disk: newDisk(s), rng: r,
+		known: map[codec.NodeID]codec.Incarnation{}, asking: map[codec.NodeID]codec.Incarnation{}, closing: between,
+		address: addressOf(id, 0),
 	}
 	n.clock.rate = s.faults.clockRate()
+	n.restoreLeader, n.switches = s.shape.drawSwitches(r)
 	return n
 }
 
@@ -101,6 +136,7 @@ func (n *node) round(life int) {
 		return
 	}
 	if n.paused > n.s.now {
+		n.overslept = true
 		n.s.at(n.paused, func() { n.round(life) })
 		return
 	}
@@ -110,6 +146,10 @@ func (n *node) round(life int) {
 	if n.box.failure != nil {
 		n.fail(n.box.failure)
 		return
+	}
+	if n.overslept {
+		n.overslept = false
+		n.burst()
 	}
 	n.readBox()
 	n.takeProposals()
@@ -122,11 +162,11 @@ func (n *node) round(life int) {
 	n.commits.Release(n.send)
 	n.feed()
 	for n.alive() {
-		n.lost = n.streams.Lost(n.lost[:0])
-		if len(n.lost) == 0 {
+		n.broken = n.streams.Lost(n.broken[:0])
+		if len(n.broken) == 0 {
 			break
 		}
-		for _, id := range n.lost {
+		for _, id := range n.broken {
 			n.step(consensus.Input{Kind: consensus.InputPeerDown, Peer: id})
 		}
 	}
@@ -153,11 +193,23 @@ func (n *node) arm() {
 	})
 }
 
+// burst lets timers fire before what waits is read, as a process may find them that was frozen.
+func (n *node) burst() {
+	for range n.s.faults.bursts() {
+		if n.alive() {
+			n.step(consensus.Input{Kind: consensus.InputTick})
+		}
+	}
+}
+
 func (n *node) readBox() {
 	box := n.box
 	n.box = mailbox{due: box.due, proposals: box.proposals}
 	if box.flushed > 0 {
 		n.commits.Flushed(box.flushed)
+		if box.flushed > n.flushedSeq { // reports overtake each other
+			n.flushedSeq, n.waitingSince = box.flushed, n.now
+		}
 		n.step(consensus.Input{Kind: consensus.InputFlushed, Seq: box.flushed})
 	}
 	if box.initialize {
@@ -170,19 +222,52 @@ func (n *node) readBox() {
 	for i := range box.packets {
 		n.receive(&box.packets[i])
 	}
+	for _, a := range box.asks {
+		n.carry(a)
+	}
 	for _, cold := range box.cold {
-		if err := n.streams.Loaded(cold); err != nil && !n.poisoned {
-			n.s.violate("node %d can't read what its log holds for node %d: %v", n.id, cold.Peer, err)
+		if err := n.streams.Loaded(cold); err != nil && !n.poisoned && n.alive() {
+			n.unreadable(err)
 		}
 	}
-	if box.feed != nil {
+	if box.feed != nil && n.alive() {
 		n.fedCold(box.feed)
+	}
+}
+
+// carry does what an administrator asks for.
+func (n *node) carry(a ask) {
+	if !n.alive() {
+		a.done(true, errDown)
+		return
+	}
+	n.step(a.in)
+	if n.up {
+		a.done(n.out.Refused, n.out.Reason)
+	} else {
+		a.done(true, errDown)
+	}
+}
+
+// unreadable stops a node that can't read what its log holds. That is right where the disk is to blame, and only there.
+func (n *node) unreadable(err error) {
+	switch {
+	case errors.Is(err, syscall.EIO):
+		n.s.tracef("node %d stops: %v", n.id, err)
+		n.end(opened)
+		n.startLater()
+	case n.disk.damaged && errors.Is(err, codec.ErrCorrupt):
+		n.s.tracef("node %d stops for good: %v", n.id, err)
+		n.end(opened)
+		n.leave()
+	default:
+		n.s.violate("node %d can't read what its log holds: %v", n.id, err)
 	}
 }
 
 // initialize proposes the first membership; a node that has heard of a leader meanwhile refuses it.
 func (n *node) initialize() {
-	m := n.s.shape.membership()
+	m := n.s.shape.membership.Clone()
 	meta := codec.FrameMeta{Group: group, First: 1, Count: 1, Kind: codec.EntryMembership}
 	body := codec.AppendEntry(make([]byte, codec.FrameHeaderSize), codec.AppendMembership(nil, &m))
 	f, err := codec.SealFrame(body, meta, codec.CompressionNone)
@@ -193,13 +278,28 @@ func (n *node) initialize() {
 	n.stepFrame(consensus.Input{Kind: consensus.InputInitialize, Membership: &m, Frame: f.Meta()}, f)
 }
 
-// receive hands a packet to the core, once the sender's incarnation is durable.
-func (n *node) receive(p *codec.Packet) {
-	if !n.trusted[p.Node] {
-		n.remember(p.Node)
+// receive hands a packet to the core, once the sender's incarnation is durable. One of another incarnation than was
+// first seen is refused.
+func (n *node) receive(p *packet) {
+	if !n.alive() {
 		return
 	}
+	known, ok := n.known[p.Node]
+	switch {
+	case !ok:
+		n.remember(p.Node, p.incarnation)
+		return
+	case known != p.incarnation:
+		n.s.strangers++
+		n.s.tracef("node %d refuses node %d: its incarnation is not %v", n.id, p.Node, known)
+		return
+	}
+	n.heard[p.Node] = p.address
 	in := consensus.Input{Kind: consensus.InputMessage, Peer: p.Node, Message: p.Message}
+	if m := &p.Message; m.Kind == codec.MessageVoteReply && m.Status == codec.StatusOK && !m.PreVote && m.Vote.Leader.Node == n.id {
+		n.s.check.grants(m.Vote.Leader, p.Node)
+	}
+	n.acknowledged(p.Node, &p.Message)
 	if !p.Frame.IsZero() {
 		in.Frame = p.Frame.Meta()
 		if in.Frame.Kind == codec.EntryMembership {
@@ -214,15 +314,15 @@ func (n *node) receive(p *codec.Packet) {
 	n.stepFrame(in, p.Frame)
 }
 
-func (n *node) remember(peer codec.NodeID) {
-	if n.asking[peer] {
+func (n *node) remember(peer codec.NodeID, incarnation codec.Incarnation) {
+	if _, asking := n.asking[peer]; asking {
 		return
 	}
-	n.asking[peer] = true
+	n.asking[peer] = incarnation
 	life := n.life
-	n.log.RememberPeer(peer, n.s.node(peer).incarnation, func(err error) {
+	n.log.RememberPeer(peer, incarnation, func(err error) {
 		if err == nil && life == n.life && !n.dying {
-			n.trusted[peer] = true
+			n.known[peer] = incarnation
 		}
 	})
 	n.pump()
@@ -238,12 +338,15 @@ func readMembership(f codec.Frame) (codec.Membership, error) {
 }
 
 func (n *node) takeProposals() {
-	for len(n.box.proposals) > 0 && n.alive() && n.bytes <= unappliedBytesMax {
+	for len(n.box.proposals) > 0 && n.alive() && n.bytes <= unappliedBytesMax && !n.blocked() {
 		q := n.box.proposals[0]
 		n.box.proposals = n.box.proposals[1:]
 		n.propose(q)
 	}
 }
+
+// blocked reports whether proposals wait because the leader hands over or leaves. Now and then one is tried all the same.
+func (n *node) blocked() bool { return n.status.Blocked && n.rng.IntN(8) > 0 }
 
 // propose appends a request to the log, or tells its client that this node does not lead.
 func (n *node) propose(q request) {
@@ -289,8 +392,7 @@ func (n *node) carryOut(f codec.Frame) {
 		n.write(&out.Write, f)
 	}
 	for i := range out.Now {
-		q := &out.Now[i]
-		n.streams.Send(q.Lane, codec.Packet{Node: q.To, Message: q.Message}, q.Frame)
+		n.dispatch(&out.Now[i])
 	}
 	for i := range out.AfterFlush {
 		q := &out.AfterFlush[i]
@@ -304,6 +406,18 @@ func (n *node) carryOut(f codec.Frame) {
 	}
 }
 
+// dispatch hands a message to the stage that attaches its frame. A frame without its entries needs none from the log.
+func (n *node) dispatch(q *consensus.Send) {
+	p := codec.Packet{Node: q.To, Message: q.Message}
+	if q.Frame.HeaderOnly {
+		p.Frame = codec.HeaderFrame(q.Frame)
+		n.streams.Send(q.Lane, p, codec.FrameMeta{})
+	} else {
+		n.streams.Send(q.Lane, p, q.Frame)
+	}
+	n.s.check.sends(n, q)
+}
+
 func (n *node) send(lane codec.Lane, p codec.Packet) { n.streams.Send(lane, p, codec.FrameMeta{}) }
 
 func (n *node) write(w *consensus.Write, f codec.Frame) {
@@ -312,7 +426,7 @@ func (n *node) write(w *consensus.Write, f codec.Frame) {
 	}
 	if !w.Frame.IsZero() {
 		var err error
-		if lw.Frame, err = frameFor(w.Frame, f); err != nil {
+		if lw.Frame, err = frameFor(w, f); err != nil {
 			n.s.violate("node %d: frame at index %d: %v", n.id, w.Frame.First, err)
 			return
 		}
@@ -321,22 +435,34 @@ func (n *node) write(w *consensus.Write, f codec.Frame) {
 		n.truncated++
 		n.streams.Truncated()
 	}
+	if n.flushedSeq == n.writtenSeq {
+		n.waitingSince = n.now
+	}
+	n.writtenSeq = w.Seq
 	n.commits.Submit(&lw)
 }
 
-// frameFor returns the frame that a write describes: the input's own, its rest where the log holds its beginning, or a
-// blank one.
-func frameFor(meta codec.FrameMeta, f codec.Frame) (codec.Frame, error) {
-	if f.IsZero() {
-		if meta.Kind != codec.EntryBlank {
-			return f, fmt.Errorf("%w: a write names a %v frame that its input did not bring", ErrViolation, meta.Kind)
+// frameFor returns the frame that a write describes: the input's own, its rest where the log holds its beginning, a
+// blank one, or the membership that the write names.
+func frameFor(w *consensus.Write, f codec.Frame) (codec.Frame, error) {
+	meta := w.Frame
+	room := make([]byte, codec.FrameHeaderSize)
+	switch {
+	case w.Membership != nil:
+		f, err := codec.SealFrame(codec.AppendEntry(room, codec.AppendMembership(nil, w.Membership)), meta, codec.CompressionNone)
+		if err == nil && f.Meta() != meta {
+			err = fmt.Errorf("%w: a membership frame %+v was announced as %+v", ErrViolation, f.Meta(), meta)
 		}
-		return codec.SealFrame(codec.AppendEntry(make([]byte, codec.FrameHeaderSize), nil), meta, codec.CompressionNone)
+		return f, err
+	case meta.Kind == codec.EntryBlank:
+		return codec.SealFrame(codec.AppendEntry(room, nil), meta, codec.CompressionNone)
+	case !f.IsZero():
+		if got := f.Meta(); got.First != meta.First || got.Count != meta.Count {
+			return codec.CutFrame(f, meta.First, meta.Last())
+		}
+		return f, nil
 	}
-	if got := f.Meta(); got.First != meta.First || got.Count != meta.Count {
-		return codec.CutFrame(f, meta.First, meta.Last())
-	}
-	return f, nil
+	return f, fmt.Errorf("%w: a write names a %v frame that its input did not bring", ErrViolation, meta.Kind)
 }
 
 // abandonProposals tells the clients of a lost leadership that nobody knows what becomes of their entries.
@@ -351,54 +477,4 @@ func (n *node) abandonProposals() {
 		n.s.workload.unknown(p.request)
 	}
 	n.proposed = kept
-}
-
-// tap is the log that the stages see. It notes what passes.
-type tap struct {
-	n   *node
-	log *wal.Group
-}
-
-// Submit implements [pipeline.GroupLog].
-func (t *tap) Submit(w *codec.LogWrite) {
-	entries, err := t.n.ghost.submit(w)
-	if err != nil {
-		t.n.s.violate("node %d writes a frame that can't be read: %v", t.n.id, err)
-		return
-	}
-	t.n.s.check.wrote(t.n, entries)
-	t.n.s.note(11, uint64(t.n.id), w.Seq, t.n.ghost.mem.chainAt(t.n.ghost.mem.last().Index))
-	t.log.Submit(w)
-	t.n.pump()
-}
-
-// Frame implements [pipeline.GroupLog].
-func (t *tap) Frame(i codec.Index) (codec.Frame, bool) { return t.log.Frame(i) }
-
-// ReadFrame implements [pipeline.GroupLog].
-func (t *tap) ReadFrame(i codec.Index, done func(codec.Frame, error)) {
-	life := t.n.life
-	t.log.ReadFrame(i, func(f codec.Frame, err error) {
-		if life == t.n.life && !t.n.dying && !t.n.stopping {
-			done(f, err)
-		}
-	})
-	t.n.pump()
-}
-
-// clock is a node's own clock, which runs fast or slow and starts anew with each life.
-type clock struct {
-	rate  int64 // thousandths of the true rate
-	since int64 // virtual time at local time 0
-}
-
-func (c *clock) reset(now int64) { c.since = now }
-
-func (c *clock) local(now int64) consensus.Instant {
-	return consensus.Instant((now - c.since) * c.rate / 1000)
-}
-
-// virtual returns the first moment at which the clock shows at least local.
-func (c *clock) virtual(local consensus.Instant) int64 {
-	return c.since + (int64(local)*1000+c.rate-1)/c.rate
 }

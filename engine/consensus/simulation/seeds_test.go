@@ -3,7 +3,9 @@ package simulation
 import (
 	"flag"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -16,9 +18,10 @@ var (
 	eventsFlag  = flag.Int("events", 0, "most events before the faults end; 0: as the seed says")
 	traceFlag   = flag.Bool("trace", false, "print every step")
 	findFlag    = flag.Bool("find", false, "print each seed that fails in one line, without shrinking it, and go on")
+	workersFlag = flag.Int("workers", 0, "seeds that run at the same time, each in one goroutine; 0: as many as there are processors")
 )
 
-// Seeds run by default, and with -short: about 15 and 3 seconds on two busy cores.
+// Seeds run by default, and with -short: about 10 and 2 seconds on two cores.
 const (
 	seedsDefault = 300
 	seedsShort   = 60
@@ -43,6 +46,14 @@ func (s *summary) add(r *Result) {
 	s.total.Leaders += r.Leaders
 	s.total.Entries += r.Entries
 	s.total.Acked += r.Acked
+	s.total.Retried += r.Retried
+	s.total.Twice += r.Twice
+	s.total.Changes += r.Changes
+	s.total.Transfers += r.Transfers
+	s.total.Restores += r.Restores
+	s.total.Rises += r.Rises
+	s.total.Refusals += r.Refusals
+	s.total.Strangers += r.Strangers
 	s.largest = max(s.largest, r.Events)
 	for c := range ClassEnd {
 		s.total.Injected[c] += r.Injected[c]
@@ -57,6 +68,14 @@ func (s *summary) String() string {
 	return fmt.Sprintf("%d seeds, %d failed: %d events (%d on average, at most %d), %.1f virtual hours, %.0f events/s; %d leaderships, %d entries committed, %d acknowledged",
 		s.seeds, s.failed, s.total.Events, s.total.Events/max(1, s.seeds), s.largest, s.total.Virtual.Hours(),
 		float64(s.total.Events)/took.Seconds(), s.total.Leaders, s.total.Entries, s.total.Acked)
+}
+
+// occurrences says what happened beside the ordinary.
+func (s *summary) occurrences() string {
+	t := &s.total
+	return fmt.Sprintf("memberships committed %d, campaigns that leaders asked for %d, leaderships resumed %d, campaigns above a learner's vote %d, "+
+		"damaged logs refused %d, connections of wiped nodes refused %d, proposals repeated %d, entries that happened twice by that %d",
+		t.Changes, t.Transfers, t.Restores, t.Rises, t.Refusals, t.Strangers, t.Retried, t.Twice)
 }
 
 func (s *summary) injections() string {
@@ -85,6 +104,51 @@ func chosen(t *testing.T, seed uint64) Options {
 	return o
 }
 
+// outcome is what came of one seed.
+type outcome struct {
+	options Options
+	result  Result
+}
+
+// runSeeds runs consecutive seeds, several at a time, and hands their outcomes over in order until stop says so.
+func runSeeds(t *testing.T, first uint64, count int, take func(*outcome) (stop bool)) {
+	workers := *workersFlag
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	if *traceFlag {
+		workers = 1
+	}
+	options := make([]Options, count)
+	for i := range options {
+		options[i] = chosen(t, first+uint64(i))
+	}
+	// Each worker takes every workers-th seed and waits until its outcome was taken.
+	done := make([]chan *outcome, workers)
+	stopped := make(chan struct{})
+	var running sync.WaitGroup
+	for w := range workers {
+		done[w] = make(chan *outcome, 8)
+		running.Go(func() {
+			for i := w; i < count; i += workers {
+				o := &outcome{options[i], Run(options[i])}
+				select {
+				case done[w] <- o:
+				case <-stopped:
+					return
+				}
+			}
+		})
+	}
+	for i := range count {
+		if take(<-done[i%workers]) {
+			break
+		}
+	}
+	close(stopped)
+	running.Wait()
+}
+
 // TestSeeds runs clusters under faults drawn from consecutive seeds. Flags say which; a seed that fails prints the
 // command that runs it again, and that of a smaller run that fails too.
 func TestSeeds(t *testing.T) {
@@ -100,35 +164,61 @@ func TestSeeds(t *testing.T) {
 	}
 	s := summary{began: time.Now()}
 	shown := s.began
-	for seed := *firstFlag; seed < *firstFlag+uint64(count); seed++ {
-		o := chosen(t, seed)
-		r := Run(o)
-		s.add(&r)
+	var failed *outcome
+	runSeeds(t, *firstFlag, count, func(o *outcome) bool {
+		s.add(&o.result)
 		switch {
-		case r.Err == nil:
+		case o.result.Err == nil:
 		case *findFlag:
-			t.Errorf("FAILS %d: %.300s", seed, strings.ReplaceAll(r.Err.Error(), "\n", " "))
+			t.Errorf("FAILS %d: %.300s", o.options.Seed, strings.ReplaceAll(o.result.Err.Error(), "\n", " "))
 		default:
-			t.Errorf("seed %d: %v\nagain: %s", seed, r.Err, o.Command())
-			small, why := Shrink(o)
-			t.Fatalf("smaller: %s -trace\n%v", small.Command(), why.Err)
+			failed = o
+			return true
 		}
 		if time.Since(shown) > 5*time.Second {
 			shown = time.Now()
 			t.Log(&s)
 		}
+		return false
+	})
+	if failed != nil {
+		t.Errorf("seed %d: %v\nagain: %s", failed.options.Seed, failed.result.Err, failed.options.Command())
+		small, why := Shrink(failed.options)
+		t.Fatalf("smaller: %s -trace\n%v", small.Command(), why.Err)
 	}
 	t.Log(&s)
+	t.Log(s.occurrences())
 	t.Log("injected:" + s.injections())
-	if s.failed > 0 || s.seeds < seedsShort || *withoutFlag != "" || *eventsFlag > 0 {
+	if s.failed > 0 || s.seeds < seedsShort || *withoutFlag != "" || *eventsFlag > 0 || *findFlag {
 		return
 	}
+	checkEnough(t, &s)
+}
+
+// checkEnough fails a run of many seeds that exercised too little.
+func checkEnough(t *testing.T, s *summary) {
 	for c := range ClassEnd {
 		if want := injectionsMin * s.seeds / 60 / 2; s.total.Injected[c] < want {
 			t.Errorf("%v struck %d times in %d seeds, want at least %d: the runs exercise too little", c, s.total.Injected[c], s.seeds, want)
 		}
 	}
-	if s.total.Leaders < 2*s.seeds || s.total.Acked < 50*s.seeds {
-		t.Errorf("%d leaderships and %d entries in %d seeds: the runs exercise too little", s.total.Leaders, s.total.Acked, s.seeds)
+	for _, want := range []struct {
+		what          string
+		have, perSeed int
+	}{
+		{"leaderships", s.total.Leaders, 2},
+		{"acknowledged entries", s.total.Acked, 50},
+		{"memberships", s.total.Changes, 1},
+		{"events", s.total.Events, 9000},
+	} {
+		if want.have < want.perSeed*s.seeds {
+			t.Errorf("%d %s in %d seeds, want %d each: the runs exercise too little", want.have, want.what, s.seeds, want.perSeed)
+		}
+	}
+	for what, have := range map[string]int{"leaderships resumed": s.total.Restores, "campaigns that leaders asked for": s.total.Transfers,
+		"damaged logs refused": s.total.Refusals, "connections of wiped nodes refused": s.total.Strangers, "proposals repeated": s.total.Retried} {
+		if have < s.seeds/20 {
+			t.Errorf("%d %s in %d seeds, want at least %d: the runs exercise too little", have, what, s.seeds, s.seeds/20)
+		}
 	}
 }

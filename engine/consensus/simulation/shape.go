@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
 )
 
 // The streams of random numbers of one seed. Each class of faults has two of its own (see [faults]), so that a class
@@ -16,6 +17,7 @@ const (
 	streamDisk
 	streamWorkload
 	streamNodes
+	streamAdmin
 	streamClasses      = 1000
 	streamClassesDrawn = 2000
 )
@@ -38,33 +40,50 @@ func exponential(r *rand.Rand, mean time.Duration) time.Duration {
 
 // shape is what one seed says of its cluster. The limits are tiny, so that a short run meets them all.
 type shape struct {
-	mode             codec.VoteMode
-	voters, learners int
-	initializeAll    bool // give every voter the membership, not the first alone
-	timeout          time.Duration
-	windowBytes      int
-	windowFrames     int
-	segmentBytes     int
-	recentBytes      int
-	compression      codec.Compression
-	delay            time.Duration // mean of a message without faults
-	flush            time.Duration // mean of a group commit
-	clients          int
-	gap              time.Duration // mean between two proposals of a client
-	batch            int           // most entries of one proposal
-	data             int           // most bytes of one entry
-	quietAtEnd       bool          // clients stop before the faults do
-	events           int           // length of the run with faults
+	mode          codec.VoteMode
+	membership    codec.Membership // the first one
+	initializeAll bool             // give every voter the membership, not the first alone
+	timeout       time.Duration
+	heartbeat     time.Duration
+	diskStall     time.Duration
+	preVotes      int  // of four nodes, those that ask before they campaign
+	restores      bool // leaders take up their office again after a clean close
+	reverts       bool // leaders fill up again who denies what it held, without being told to
+	windowBytes   int
+	windowFrames  int
+	segmentBytes  int
+	recentBytes   int
+	compression   codec.Compression
+	delay         time.Duration // mean of a message without faults
+	flush         time.Duration // mean of a group commit
+	clients       int
+	gap           time.Duration // mean between two proposals of a client
+	batch         int           // most entries of one proposal
+	data          int           // most bytes of one entry
+	quietAtEnd    bool          // clients stop before the faults do
+	events        int           // length of the run with faults
 }
 
 func drawShape(seed uint64) shape {
 	r := stream(seed, streamShape)
+	mode := codec.VoteMode(1 + r.IntN(2))
+	voters := []int{1, 2, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7}[r.IntN(14)]
+	learners := []int{0, 0, 1, 1, 2}[r.IntN(5)]
+	timeout := logDuration(r, 80*time.Millisecond, 400*time.Millisecond)
+	stall := time.Duration(0)
+	if r.IntN(2) == 0 {
+		stall = logDuration(r, timeout/2, 6*timeout)
+	}
 	return shape{
-		mode:          codec.VoteMode(1 + r.IntN(2)),
-		voters:        []int{1, 2, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7}[r.IntN(14)],
-		learners:      []int{0, 0, 0, 1, 2}[r.IntN(5)],
+		mode:          mode,
+		membership:    firstMembership(r, mode, voters, learners),
 		initializeAll: r.IntN(2) == 0,
-		timeout:       logDuration(r, 80*time.Millisecond, 400*time.Millisecond),
+		timeout:       timeout,
+		heartbeat:     timeout / time.Duration(2+r.IntN(6)),
+		diskStall:     stall,
+		preVotes:      []int{0, 2, 3, 4, 4}[r.IntN(5)],
+		restores:      r.IntN(2) == 0,
+		reverts:       r.IntN(2) == 0,
 		windowBytes:   int(logUniform(r, 100, 64<<10)),
 		windowFrames:  int(logUniform(r, 1, 65)),
 		segmentBytes:  int(logUniform(r, 4<<10, 64<<10)),
@@ -81,13 +100,7 @@ func drawShape(seed uint64) shape {
 	}
 }
 
-// membership returns voters 1..voters and learners behind them.
-func (h *shape) membership() codec.Membership {
-	var nodes []codec.Node
-	for i := range h.voters + h.learners {
-		nodes = append(nodes, codec.Node{ID: codec.NodeID(i + 1)})
-	}
-	m := codec.NewMembership(h.mode, nodes[:h.voters]...)
-	m.Nodes = nodes
-	return m
+// drawSwitches says how one node runs.
+func (h *shape) drawSwitches(r *rand.Rand) (restoreLeader bool, s consensus.Switches) {
+	return h.restores && r.IntN(4) > 0, consensus.Switches{NoPreVote: r.IntN(4) >= h.preVotes}
 }

@@ -24,13 +24,17 @@ type op struct {
 	fate  fate
 	hash  uint64      // of its bytes
 	index codec.Index // where it was applied, 0 for nowhere yet
+	floor codec.Index // the greatest index that was acknowledged to anybody before it was proposed
+	again uint64      // number of the entry that it repeats, plus 1; 0 for none
 }
 
 // request is some entries proposed together, with consecutive serial numbers.
 type request struct {
-	first uint64
-	count int
-	body  []byte // room for a frame's header, then the entries
+	first   uint64
+	count   int
+	retries int    // how often it may be proposed again, under new numbers, where nobody knows what became of it
+	again   uint64 // number of the entry that the first one repeats, plus 1; 0 for none
+	body    []byte // room for a frame's header, then the entries
 }
 
 // workload is the clients, and the oracle that knows what became of each entry. No two entries are equal, so what is
@@ -38,26 +42,28 @@ type request struct {
 //
 // Owner: the run.
 type workload struct {
-	s      *run
-	rng    *rand.Rand
-	ops    []op // by serial number
-	acked  int
-	quiet  int64 // no client proposes until then
-	ending bool  // nor ever again
+	s       *run
+	rng     *rand.Rand
+	ops     []op // by serial number
+	acked   int
+	ackedTo codec.Index // the greatest index that was acknowledged
+	retried int
+	quiet   int64 // no client proposes until then
 }
 
 func (w *workload) init(s *run) { w.s, w.rng = s, stream(s.opts.Seed, streamWorkload) }
 
+// begin sets the clients going. Every other one proposes again what nobody knows the fate of.
 func (w *workload) begin() {
-	for range w.s.shape.clients {
-		w.later()
+	for i := range w.s.shape.clients {
+		w.later(3 * (i % 2))
 	}
 }
 
-func (w *workload) later() {
+func (w *workload) later(retries int) {
 	w.s.after(exponential(w.rng, w.s.shape.gap), func() {
 		switch {
-		case w.ending || w.s.healing:
+		case w.s.healing:
 			return
 		case w.s.shape.quietAtEnd && w.s.events > w.s.shape.events*4/5:
 			return
@@ -65,9 +71,9 @@ func (w *workload) later() {
 		case w.rng.IntN(200) == 0:
 			w.quiet = w.s.now + int64(w.rng.Int64N(int64(3*time.Second)))
 		default:
-			w.propose(w.target(), 1+w.rng.IntN(w.s.shape.batch))
+			w.propose(w.target(), request{count: 1 + w.rng.IntN(w.s.shape.batch), retries: retries})
 		}
-		w.later()
+		w.later(retries)
 	})
 }
 
@@ -84,16 +90,20 @@ func (w *workload) target() *node {
 	return w.s.nodes[w.rng.IntN(len(w.s.nodes))]
 }
 
-// propose gives a node some new entries.
-func (w *workload) propose(n *node, count int) request {
-	q := request{first: uint64(len(w.ops)), count: count, body: make([]byte, codec.FrameHeaderSize)}
-	for range count {
+// propose gives a node some new entries, as many as q counts.
+func (w *workload) propose(n *node, q request) request {
+	q.first, q.body = uint64(len(w.ops)), make([]byte, codec.FrameHeaderSize)
+	for range q.count {
 		data := make([]byte, 8+w.rng.IntN(w.s.shape.data))
 		binary.LittleEndian.PutUint64(data, uint64(len(w.ops)))
 		for i := 8; i < len(data); i++ {
 			data[i] = byte('a' + i%23)
 		}
-		w.ops = append(w.ops, op{hash: hashBytes(data)})
+		o := op{hash: hashBytes(data), floor: w.ackedTo}
+		if q.again > 0 {
+			o.again = q.again + uint64(len(w.ops)) - q.first
+		}
+		w.ops = append(w.ops, o)
 		q.body = codec.AppendEntry(q.body, data)
 	}
 	w.s.note(30, uint64(n.id), q.first)
@@ -117,7 +127,21 @@ func (w *workload) settle(q request, f fate) {
 }
 
 func (w *workload) refused(q request) { w.settle(q, refused) }
-func (w *workload) unknown(q request) { w.settle(q, unknown) }
+
+// unknown tells a client that nobody knows what becomes of its entries. It may propose them again: that they then happen
+// twice is for sessions to prevent.
+func (w *workload) unknown(q request) {
+	w.settle(q, unknown)
+	if q.retries == 0 || w.s.healing {
+		return
+	}
+	w.s.after(exponential(w.rng, 300*time.Millisecond), func() {
+		if !w.s.healing {
+			w.retried++
+			w.propose(w.target(), request{count: q.count, retries: q.retries - 1, again: q.first + 1})
+		}
+	})
+}
 
 func (w *workload) succeeded(q request, first codec.Index) {
 	w.settle(q, acked)
@@ -128,6 +152,7 @@ func (w *workload) succeeded(q request, first codec.Index) {
 			w.s.violate("entry %d is answered with index %d, applied at %d", serial, first+codec.Index(i), w.ops[serial].index)
 		}
 	}
+	w.ackedTo = max(w.ackedTo, first+codec.Index(q.count)-1)
 }
 
 // lost settles what waited at a node that died.
@@ -158,8 +183,20 @@ func (w *workload) applied(n *node, e *codec.Entry) {
 		w.s.violate("node %d applies entry %d at %v, which was refused", n.id, serial, e.ID)
 	case o.index != 0 && o.index != e.ID.Index:
 		w.s.violate("node %d applies entry %d at %v, it was applied at %d before", n.id, serial, e.ID, o.index)
+	case e.ID.Index <= o.floor:
+		w.s.violate("node %d applies entry %d at %v, index %d was acknowledged before it was proposed", n.id, serial, e.ID, o.floor)
 	}
 	o.index = e.ID.Index
+}
+
+// twice returns how many entries happened and were proposed again, and happened again.
+func (w *workload) twice() (n int) {
+	for i := range w.ops {
+		if o := &w.ops[i]; o.again > 0 && o.index > 0 && w.ops[o.again-1].index > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // pending reports whether any entry waits for an answer.
