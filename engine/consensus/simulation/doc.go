@@ -22,15 +22,20 @@
 //   - votes only grow, the durable one across lives; commit and applied never go back in a life;
 //   - one log id, one entry, one past; what is committed stands at its index for ever, on every node, and in the log of
 //     every leader above the one that committed it; a leader commits by counting only its own entries;
-//   - what a leader commits, and what a client is told, is durable on a write quorum;
+//   - a leader was elected by an election quorum of durable grants, or resumes after a clean close; what it commits, and
+//     what a client is told, is durable on a write quorum of every config in force, both counted here and not by the core;
+//   - memberships follow each other by the four rules, are effective as soon as they are written, and are the same
+//     wherever they are committed; new voters had caught up; no witness leads, or holds what its leader may lose;
+//   - a lease is kept by those who promised it; a leader without its write quorum, or with a hanging disk, ends in time;
 //   - no message promises more than the sender's disk holds: votes asked for and given, acks, answers under a vote;
 //   - a restart finds a state that the log was in since the last report, record by record, and knows a clean close from
 //     any other; incarnations are remembered; a log never refuses what only a power cut did to it;
 //   - entries are applied once, in order, the same everywhere, only what a client proposed and was not refused;
 //   - damaged bytes are never taken for a message; no message is malformed; nothing panics.
 //
-// Then all faults end: within fifty election timeouts there is one leader whom all follow, fresh writes succeed, logs and
-// states are equal, every acknowledged entry is in its place, and nothing is pending.
+// Then all faults end: within fifty election timeouts there is one leader whom all members follow, one membership that is
+// not transient, fresh writes succeed, logs and states are equal, every acknowledged entry is in its place, and nothing is
+// pending. A suite of seeds fails, too, when some class of faults or changes struck too seldom.
 //
 // # How to run it
 //
@@ -40,17 +45,21 @@
 // A seed that fails prints the command that runs it again and one for a smaller run that fails too ([Shrink]); with
 // -trace that prints every message. With -tags invariants the core checks itself in full too.
 //
-// testdata/planted holds bugs as changes of text. Each is built in with go test -overlay, and some seed must find it;
-// those that none has found yet are listed in planted_test.go, with the reason.
+// Seeds are spread over the machine's cores; each one is a single goroutine, and what it does is a function of the seed.
+//
+// testdata/planted holds bugs as changes of text. Each is built in with go test -overlay, and some seed must find it.
 //
 // # Order of reading
 //
 //	run.go, shape.go          a run, its heap of events, what a seed says of its cluster
-//	classes.go, faults.go     what goes wrong, how often, and where
-//	network.go, disk.go       between the nodes, and below them
+//	classes.go, faults.go     what goes wrong, how often, and where; atlas.go: which disks may be damaged at a time
+//	network.go, replay.go     between the nodes; old messages that come again
+//	disk.go, tap.go           below the nodes, and what they hand to their logs
 //	life.go, node.go, apply.go   a node from start to crash, its rounds, its state machine
 //	workload.go               clients, and what is known of each of their entries
-//	ghost.go, checker.go      what must hold
+//	admin.go, changes.go, members.go   administrators: changes of membership, transfers, commands
+//	ghost.go, quorums.go      what a log must hold; quorums counted by trying
+//	checker.go, check_*.go    what must hold
 //	heal.go                   the end of a run
 //	shrink.go, errors.go
 //
@@ -73,7 +82,10 @@
 // Completeness is judged by who committed an entry, not by who proposed it: a leader that was elected before, and hears
 // of nobody, may lack an older entry that a higher leader has committed since.
 //
-// Not simulated, because it does not exist yet: snapshots, reclaim, changes of membership, pre-vote, leases for reads,
-// transfer. Not simulated though it exists: damage to what is durable (wal's own tests do that), a node that comes back
-// without its files, several groups on one log, compression changed in mid-run.
+// Damage to what is durable strikes only as many nodes as a group can lose. A node that finds its log damaged stays away
+// for good; another one takes its place under a new id, by a change of membership. Nodes are wiped only when all others
+// have met them, since what protects the others is that they know the first incarnation.
+//
+// Not simulated, because it does not exist yet: snapshots, reclaim, leases for reads. Not simulated though it exists: the
+// incarnations that a membership names, several groups on one log, compression changed in mid-run.
 package simulation
