@@ -52,7 +52,10 @@ var gaps = map[Class][2]time.Duration{
 }
 
 // shares are the shares of seeds that a class is switched on in, where that is not one half.
-var shares = map[Class]float64{ClassReversion: 0.15, ClassWipe: 0.75}
+var shares = map[Class]float64{
+	ClassRot: 0.65, ClassLostWrite: 0.65, ClassStrayWrite: 0.65, ClassWipe: 0.75, ClassReversion: 0.15,
+	ClassLearner: 0.65, ClassPromote: 0.65, ClassFuture: 0.6,
+}
 
 // faults is what goes wrong in a run.
 //
@@ -289,6 +292,26 @@ func (f *faults) strike(c Class, r *rand.Rand) {
 		}
 	}
 	f.count(c)
+}
+
+// haunt may end a leader shortly after it proposed a membership, which is when the group is the most vulnerable.
+func (f *faults) haunt(n *node) {
+	c := ClassKill
+	if f.on[ClassPowerCut] && f.rolls[ClassPowerCut].IntN(2) == 0 {
+		c = ClassPowerCut
+	}
+	r := f.rolls[c]
+	if !f.on[c] || f.s.healing || r.IntN(5) > 0 {
+		return
+	}
+	life := n.life
+	f.s.after(exponential(r, 2*(f.s.shape.flush+f.s.shape.delay)), func() {
+		if n.up && n.life == life && !f.s.healing {
+			f.count(c)
+			n.crash(r, c == ClassKill)
+			n.startLater()
+		}
+	})
 }
 
 // strikeNode lets one fault of a process or its disk happen and reports whether it is to be counted now.

@@ -401,6 +401,9 @@ func (n *node) carryOut(f codec.Frame) {
 	before := n.status
 	n.status = n.core.Status()
 	n.s.check.step(n)
+	if n.status.Role == consensus.Leader && out.Write.Frame.Kind == codec.EntryMembership {
+		n.s.faults.haunt(n)
+	}
 	if before.Role == consensus.Leader && (n.status.Role != consensus.Leader || n.status.Vote != before.Vote) {
 		n.abandonProposals()
 	}

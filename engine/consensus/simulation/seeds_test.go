@@ -23,11 +23,12 @@ var (
 
 // Seeds run by default, and with -short: about 10 and 2 seconds on two cores.
 const (
-	seedsDefault = 300
+	seedsDefault = 360
 	seedsShort   = 60
 )
 
-// injectionsMin is how often each class must have struck in 60 seeds.
+// injectionsMin is how often each class is to strike in 60 seeds. A run of many seeds may fall a quarter short of that,
+// since each change of what is run draws other lots.
 const injectionsMin = 20
 
 // summary is what the runs of many seeds add up to.
@@ -198,7 +199,7 @@ func TestSeeds(t *testing.T) {
 // checkEnough fails a run of many seeds that exercised too little.
 func checkEnough(t *testing.T, s *summary) {
 	for c := range ClassEnd {
-		if want := injectionsMin * s.seeds / 60 / 2; s.total.Injected[c] < want {
+		if want := injectionsMin * s.seeds / 60 * 3 / 4; s.total.Injected[c] < want {
 			t.Errorf("%v struck %d times in %d seeds, want at least %d: the runs exercise too little", c, s.total.Injected[c], s.seeds, want)
 		}
 	}
