@@ -45,25 +45,15 @@ func (s *run) survives(m *codec.Membership, without *node) bool {
 	return true
 }
 
-// inForce returns the memberships that may decide now or soon: the newest committed one, later ones in any log, and those
-// that administrators have asked for.
+// inForce returns the memberships that may decide now or soon: the newest committed one, later ones that were ever written,
+// since a message may bring them into a log again, and those that administrators have asked for.
 func (s *run) inForce() []*codec.Membership {
 	k := &s.check
 	out := append([]*codec.Membership{k.newest()}, s.admin.wanted...)
 	newest := k.memberships[len(k.memberships)-1]
-	for _, n := range s.nodes {
-		if n.gone || n.wiped {
-			continue
-		}
-		for back := 0; ; back++ {
-			id := n.ghost.mem.memberBefore(back)
-			if id.Index <= newest {
-				break
-			}
-			if m := k.pasts[id].membership; m != nil && !slices.Contains(out, m) {
-				out = append(out, m)
-			}
-		}
+	k.open = slices.DeleteFunc(k.open, func(id codec.LogID) bool { return id.Index <= newest })
+	for _, id := range k.open {
+		out = append(out, k.pasts[id].membership)
 	}
 	return out
 }

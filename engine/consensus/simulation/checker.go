@@ -26,6 +26,8 @@ type checker struct {
 	by          []codec.LeaderID
 	states      []uint64
 	memberships []codec.Index
+	// open are the membership entries ever written that may still be committed.
+	open []codec.LogID
 	// seen is what was last seen of each node's life.
 	seen map[codec.NodeID]*seen
 
@@ -132,6 +134,7 @@ func (k *checker) wrote(n *node, f codec.Frame, before uint64, entries []ghostEn
 			p = past{before: before, chain: e.chain, kind: e.kind}
 			if e.kind == codec.EntryMembership {
 				p.membership = k.proposed(n, e, f)
+				k.open = append(k.open, e.id)
 			}
 			k.pasts[e.id] = p
 		case p.chain != e.chain || p.before != before:
