@@ -47,6 +47,7 @@ func (s *run) heal() {
 	// A leader that was paused or cut off takes itself for one until it hears of another.
 	end := s.now + 4*2*int64(s.shape.timeout)
 	s.loop(func() bool { return s.now > end })
+	s.admin.wanted = nil // what nobody has proposed by now nobody will, so a node that moved for it moves back
 	s.await("a leader that everybody follows", func() bool { return s.unsettled() == "" })
 	for range freshWrites {
 		s.freshWrite()
