@@ -50,8 +50,7 @@ func (s *run) survives(m *codec.Membership, without *node) bool {
 func (s *run) inForce() []*codec.Membership {
 	k := &s.check
 	out := append([]*codec.Membership{k.newest()}, s.admin.wanted...)
-	newest := k.memberships[len(k.memberships)-1]
-	k.open = slices.DeleteFunc(k.open, func(id codec.LogID) bool { return id.Index <= newest })
+	k.open = slices.DeleteFunc(k.open, func(id codec.LogID) bool { return id.Index <= codec.Index(len(k.committed)) })
 	for _, id := range k.open {
 		out = append(out, k.pasts[id].membership)
 	}
