@@ -393,3 +393,19 @@ func TestLongestLogOfLeastPriorityWins(t *testing.T) {
 		}
 	}
 }
+
+// A target that is dead is given up after a lease, however long the caller would wait: proposals wait for it.
+func TestTransferToADeadNodeIsGivenUp(t *testing.T) {
+	c := newTestCluster(t, 1, 3)
+	c.startAll(several)
+	c.elect()
+	c.run(time.Second, nil)
+	l := c.leader()
+	target := c.nodes[int(l.id)%3]
+	c.crash(target, len(target.writes))
+	c.step(l, &Input{Kind: InputTransfer, Peer: target.id, Timeout: time.Hour})
+	want(t, "blocked", l.core.Status().Blocked, true)
+	c.run(testTimeout+testHeartbeat, nil)
+	want(t, "blocked after a lease", l.core.Status().Blocked, false)
+	want(t, "role", l.core.role, Leader)
+}

@@ -10,8 +10,9 @@ import (
 // handover is a transfer of leadership in progress (thesis 3.10).
 type handover struct {
 	to       codec.NodeID // 0: none
-	deadline Instant      // when the leader gives it up and goes on
-	asked    bool         // a request to campaign was sent, the newest one at askedAt
+	began    Instant
+	deadline Instant // when the leader gives it up and goes on
+	asked    bool    // a request to campaign was sent, the newest one at askedAt
 	askedAt  Instant
 }
 
@@ -32,7 +33,7 @@ func (c *Core) transfer(in *Input) {
 	if timeout <= 0 {
 		timeout = c.cfg.ElectionTimeoutMin
 	}
-	c.lead.transfer = handover{to: to, deadline: c.now.Add(timeout)}
+	c.lead.transfer = handover{to: to, began: c.now, deadline: c.now.Add(timeout)}
 	c.handOver()
 }
 
@@ -91,7 +92,7 @@ func (c *Core) handOver() {
 	}
 	p := c.peer(t.to)
 	switch {
-	case p == nil || !p.voter || c.now >= t.deadline:
+	case p == nil || !p.voter || c.now >= min(t.deadline, c.silentAt(p)):
 		c.keepLeading()
 	case !c.complete(p):
 	case !t.asked || c.now >= t.askedAt.Add(c.cfg.HeartbeatInterval):
@@ -114,13 +115,20 @@ func (c *Core) keepLeading() {
 // handOverDeadline returns when handOver has to be called again if nothing else happens.
 func (c *Core) handOverDeadline() Instant {
 	t := &c.lead.transfer
-	switch {
-	case t.to == 0:
+	if t.to == 0 {
 		return Never
-	case !t.asked || !c.complete(c.peer(t.to)):
-		return t.deadline
 	}
-	return min(t.deadline, t.askedAt.Add(c.cfg.HeartbeatInterval))
+	p := c.peer(t.to)
+	end := min(t.deadline, c.silentAt(p))
+	if !t.asked || !c.complete(p) {
+		return end
+	}
+	return min(end, t.askedAt.Add(c.cfg.HeartbeatInterval))
+}
+
+// silentAt returns when the target of a transfer, if it answers nothing until then, counts as dead: proposals wait for it.
+func (c *Core) silentAt(p *progress) Instant {
+	return max(p.answered, c.lead.transfer.began).Add(c.cfg.ElectionTimeoutMin)
 }
 
 // complete reports whether a peer holds everything durably.
@@ -205,7 +213,7 @@ func (c *Core) preferOther() {
 	}
 	if best >= 0 {
 		c.prefer.attempted(&c.cfg, c.now)
-		l.transfer = handover{to: l.peers[best].node, deadline: c.now.Add(c.cfg.ElectionTimeoutMin)}
+		l.transfer = handover{to: l.peers[best].node, began: c.now, deadline: c.now.Add(c.cfg.ElectionTimeoutMin)}
 		c.handOver()
 	}
 }

@@ -104,7 +104,8 @@ const (
 	// InputHeartbeat: send heartbeats now. Leader only.
 	InputHeartbeat
 	// InputTransfer: hand the leadership to Peer, or, for 0, to the voter whose log is the most complete. Proposals are
-	// refused until it has happened or Timeout (0: a minimum election timeout) has passed. Leader only.
+	// refused until it has happened, or Timeout (0: a minimum election timeout) has passed, or Peer has answered nothing
+	// for a minimum election timeout. Leader only.
 	InputTransfer
 	// InputForgetLeader: keep no lease for the leader any more, so that a vote can be given at once. Followers only.
 	InputForgetLeader
