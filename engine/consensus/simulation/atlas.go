@@ -57,15 +57,15 @@ func (s *run) inForce() []*codec.Membership {
 	return out
 }
 
-// promoted returns the membership after the promotion of learners that is the hardest to survive: of those that are lost;
-// nil where there are none.
+// promoted returns the membership after the promotion of learners that is the hardest to survive: of those that don't count
+// then, since they are lost or witnesses; nil where there are none.
 func (s *run) promoted(m *codec.Membership, without *node) *codec.Membership {
 	next := m.Clone()
 	next.Configs = next.Configs[len(next.Configs)-1:]
 	c := &next.Configs[0]
 	before := len(c.Voters)
 	for i := range next.Nodes {
-		if n := &next.Nodes[i]; n.Promote && (s.node(n.ID).lost() || s.node(n.ID) == without) {
+		if n := &next.Nodes[i]; n.Promote && (n.Witness || s.node(n.ID).lost() || s.node(n.ID) == without) {
 			n.Promote = false
 			c.Voters = append(c.Voters, n.ID)
 		}
