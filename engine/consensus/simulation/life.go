@@ -155,7 +155,7 @@ func (n *node) checkRestart(log *wal.Log, st *codec.LogState) bool {
 		return false
 	}
 	if !st.Vote.IsZero() {
-		n.checkClose(st.CleanClose)
+		n.checkClose(st.Vote, st.CleanClose)
 	}
 	if !n.incarnation.IsZero() && log.Incarnation() != n.incarnation {
 		n.s.violate("node %d: incarnation %v, was %v", n.id, log.Incarnation(), n.incarnation)
@@ -174,7 +174,11 @@ func (n *node) checkRestart(log *wal.Log, st *codec.LogState) bool {
 
 // checkClose holds what the log says of the lives since the vote was written to how they ended: whether all of them ended
 // with a seal.
-func (n *node) checkClose(clean bool) {
+func (n *node) checkClose(vote codec.Vote, clean bool) {
+	if vote != n.voteAtStart {
+		n.losses = lostNothing // it was written in the life that has just ended, reported or not
+	}
+	n.voteAtStart = vote
 	switch n.closing {
 	case opened:
 		n.losses = mayHaveLost

@@ -29,12 +29,13 @@ type node struct {
 	asking      map[codec.NodeID]codec.Incarnation // and on their way to the log
 	closing     closing
 	losses      losses
-	paused      int64     // does nothing until then
-	address     string    // where it listens
-	gone        bool      // never comes back
-	buried      *ghostLog // what a disk held that was lost
-	wiped       bool      // it came back with an empty disk, and nobody believes it
-	image       *image    // of its disk, when it was younger
+	voteAtStart codec.Vote // that the log held when the present life began
+	paused      int64      // does nothing until then
+	address     string     // where it listens
+	gone        bool       // never comes back
+	buried      *ghostLog  // what a disk held that was lost
+	wiped       bool       // it came back with an empty disk, and nobody believes it
+	image       *image     // of its disk, when it was younger
 
 	restoreLeader bool
 	switches      consensus.Switches
