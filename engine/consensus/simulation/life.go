@@ -188,9 +188,11 @@ func (n *node) checkClose(vote codec.Vote, clean bool) {
 	if clean && n.losses == mayHaveLost || !clean && n.losses == lostNothing {
 		n.s.violate("node %d: clean close is %v after a life that ended as %d, since the vote: %d", n.id, clean, n.closing, n.losses)
 	}
-	n.losses = mayHaveLost
-	if clean {
+	switch {
+	case clean:
 		n.losses = lostNothing
+	case n.losses == lostNothing:
+		n.losses = unsure
 	}
 }
 
