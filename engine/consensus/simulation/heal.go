@@ -82,9 +82,14 @@ func (s *run) await(what string, so func() bool) {
 		}
 		next = s.now + int64(s.shape.timeout)/10
 		if m := s.check.newest(); m != nil {
-			inForce := s.inForce()
+			var known []*codec.Membership // by which the running nodes go: a later one that none of them has is lost
 			for _, n := range s.nodes {
-				n.moveHome(m, inForce)
+				if have := s.check.seen[n.id]; n.up && have != nil && have.member != nil {
+					known = append(known, have.member)
+				}
+			}
+			for _, n := range s.nodes {
+				n.moveHome(m, known)
 			}
 		}
 		return so() || s.now > end
