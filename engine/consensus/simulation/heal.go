@@ -89,7 +89,13 @@ func (s *run) await(what string, so func() bool) {
 				}
 			}
 			for _, n := range s.nodes {
-				n.moveHome(m, known)
+				home := m
+				for _, k := range known {
+					if _, ok := k.Node(n.id); ok {
+						home = k // where somebody looks for it
+					}
+				}
+				n.moveHome(home, known)
 			}
 		}
 		return so() || s.now > end
