@@ -47,7 +47,6 @@ func (s *run) heal() {
 	// A leader that was paused or cut off takes itself for one until it hears of another.
 	end := s.now + 4*2*int64(s.shape.timeout)
 	s.loop(func() bool { return s.now > end })
-	s.admin.wanted = nil // what nobody has proposed by now nobody will, so a node that moved for it moves back
 	s.await("a leader that everybody follows", func() bool { return s.unsettled() == "" })
 	if s.lenient && s.contradicted() {
 		return
@@ -81,23 +80,6 @@ func (s *run) await(what string, so func() bool) {
 			return false
 		}
 		next = s.now + int64(s.shape.timeout)/10
-		if m := s.check.newest(); m != nil {
-			var known []*codec.Membership // by which the running nodes go: a later one that none of them has is lost
-			for _, n := range s.nodes {
-				if have := s.check.seen[n.id]; n.up && have != nil && have.member != nil {
-					known = append(known, have.member)
-				}
-			}
-			for _, n := range s.nodes {
-				home := m
-				for _, k := range known {
-					if _, ok := k.Node(n.id); ok {
-						home = k // where somebody looks for it
-					}
-				}
-				n.moveHome(home, known)
-			}
-		}
 		return so() || s.now > end
 	})
 	if s.lenient && s.contradicted() {

@@ -232,7 +232,8 @@ func (n *node) setPeers(m *codec.Membership) {
 
 // finds reports whether a node can shake hands with another: whether it knows where that listens, from the membership or
 // from what it said itself when it was heard last (whoever dials tries both, for either may be the newer one), and whether
-// that has the disk that it had when it was first seen.
+// that has the disk that it had when it was first seen. When all faults end, operators see to it that everybody finds
+// everybody: a node that moved for a change that was lost could else be out of reach for good.
 func (n *node) finds(peer codec.NodeID) bool {
 	o := n.s.node(peer)
 	known, ok := n.known[peer]
@@ -241,7 +242,7 @@ func (n *node) finds(peer codec.NodeID) bool {
 		n.s.tracef("node %d does not talk to node %d, whose disk is another one than before", n.id, peer)
 		return false
 	}
-	return n.named[peer] == o.address || n.heard[peer] == o.address
+	return n.s.healing || n.named[peer] == o.address || n.heard[peer] == o.address
 }
 
 // moves lets a node listen elsewhere.
