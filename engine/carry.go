@@ -98,6 +98,7 @@ func (l *loop) noteStatus() {
 	if before.Role == consensus.Leader && !before.Blocked && (now.Role != consensus.Leader || now.Vote != before.Vote) {
 		l.abandonProposals()
 	}
+	l.unwritten = l.unwritten || now.Role == consensus.Leader
 	l.publishLeader()
 }
 

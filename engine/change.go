@@ -23,7 +23,10 @@ type edit struct {
 // applyChanges makes the edits, one after the other. Errors wrap [ErrMembership] or [ErrNotMember].
 func applyChanges(m *codec.Membership, changes []Change) (*edit, error) {
 	e := &edit{membership: m.Clone()}
-	for _, change := range changes {
+	for i, change := range changes {
+		if change == nil {
+			return nil, fmt.Errorf("%w: change %d of %d is nil", ErrMembership, i+1, len(changes))
+		}
 		if err := change(e); err != nil {
 			return nil, err
 		}
@@ -124,7 +127,7 @@ func ReplaceVoters(ids ...codec.NodeID) Change {
 			return e.severalConfigs("ReplaceVoters")
 		}
 		e.voted = e.voted || !slices.Equal(c.Voters, ids)
-		e.membership.Configs = []codec.VoterConfig{{Voters: ids, Quorum: c.Quorum}}
+		e.membership.Configs = []codec.VoterConfig{{Voters: slices.Clone(ids), Quorum: c.Quorum}}
 		return nil
 	}
 }
@@ -132,6 +135,8 @@ func ReplaceVoters(ids ...codec.NodeID) Change {
 // SetQuorum sets the quorum system of the voters, those of this call included if it stands behind them. A weighted or
 // hierarchical system names its voters, so one must be given with every change of them.
 func SetQuorum(q codec.QuorumSystem) Change {
+	given := codec.VoterConfig{Quorum: q}
+	q = given.Clone().Quorum // the caller may reuse its slices; the change is made later, perhaps twice
 	return func(e *edit) error {
 		if len(e.membership.Configs) > 1 {
 			return e.severalConfigs("SetQuorum")
@@ -143,8 +148,8 @@ func SetQuorum(q codec.QuorumSystem) Change {
 	}
 }
 
-// SetNode sets what the membership says of a member: address, priority, whether it is to be promoted. Peers dial a new
-// address at once. Whether a node is a witness can't change while it is a member.
+// SetNode sets what the membership says of a member: address, priority, whether it is to be promoted; an empty address is
+// the one it has. Peers dial a new address at once. Whether a node is a witness can't change while it is a member.
 func SetNode(n codec.Node) Change {
 	return func(e *edit) error {
 		if _, ok := e.membership.Node(n.ID); !ok {
@@ -186,6 +191,9 @@ func (e *edit) put(n codec.Node) {
 	if found {
 		if n.Incarnation.IsZero() {
 			n.Incarnation = nodes[i].Incarnation
+		}
+		if n.Address == "" {
+			n.Address = nodes[i].Address
 		}
 		nodes[i] = n
 	} else {

@@ -123,7 +123,18 @@ func (c *change) propose(l *loop) (done, stepped bool) {
 	if c.staged.IsZero() {
 		c.expected = e.expected
 	}
+	for _, id := range c.learners {
+		if _, member := now.Node(id); !member {
+			return c.fail(fmt.Errorf("node %d, which was added to become a voter, was removed meanwhile: %w", id, ErrNotMember))
+		}
+	}
 	want := &e.membership
+	if err := l.raft.checkAddresses(want); err != nil {
+		return c.fail(err)
+	}
+	if err := l.book.complete(want); err != nil {
+		return c.fail(err)
+	}
 	if sameMembership(now, want) {
 		return c.settle(l)
 	}
@@ -157,6 +168,9 @@ func (c *change) stage(l *loop, now *codec.Membership, learners []codec.Node) (d
 		e.put(n)
 		c.learners = append(c.learners, n.ID)
 	}
+	if err := l.book.complete(&e.membership); err != nil {
+		return c.fail(err)
+	}
 	if !l.changeTo(&e.membership, c.expected) {
 		c.learners = nil
 		return c.refused(l)
@@ -183,8 +197,8 @@ func (c *change) refused(l *loop) (done, stepped bool) {
 	switch reason := l.out.Reason; {
 	case l.failure != nil || errors.Is(reason, consensus.ErrTermNotCommitted) || errors.As(reason, &c.behind):
 		return false, false
-	case errors.Is(reason, ErrChangeInProgress) && !c.staged.IsZero():
-		return false, false
+	case errors.Is(reason, ErrChangeInProgress) && (!c.staged.IsZero() || l.status.MemberAt == l.written):
+		return false, false // it waits for the one that it proposed itself, or that nobody asked for
 	}
 	return c.fail(l.refusal())
 }
@@ -198,9 +212,6 @@ func (c *change) fail(err error) (done, stepped bool) {
 
 // changeTo asks the core for a membership and reports whether it was appended.
 func (l *loop) changeTo(m *codec.Membership, expected *codec.LogID) bool {
-	full := m.Clone()
-	l.book.complete(&full)
-	m = &full
 	l.step(consensus.Input{Kind: consensus.InputChange, Membership: m, If: expected})
 	return l.failure == nil && !l.out.Refused
 }

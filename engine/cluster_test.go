@@ -162,7 +162,9 @@ func startCluster(t testing.TB, o clusterOptions) *cluster {
 		cancel()
 		led = err == nil
 	}
-	c.leader()
+	c.awaitMembership(c.leader().NodeID(), "to name the disk of each", func(m EffectiveMembership) bool {
+		return m.Committed && !slices.ContainsFunc(m.Nodes, func(n codec.Node) bool { return n.Incarnation.IsZero() })
+	})
 	return c
 }
 

@@ -43,6 +43,10 @@ var ErrChangeInProgress = consensus.ErrChangeInProgress
 // over. Nothing was changed; ask the next leader.
 var ErrTransferInProgress = consensus.ErrTransferInProgress
 
+// ErrLeaderLeaves is wrapped by [Raft.ChangeMembership] and [Raft.TransferLeadership] on a leader that is no voter of the
+// newest membership and steps down when that is committed. The caller asks the next leader.
+var ErrLeaderLeaves = consensus.ErrLeaderLeaves
+
 // ErrTransferTarget is wrapped by [Raft.TransferLeadership] for a node that can't lead, or leads already.
 var ErrTransferTarget = consensus.ErrTransferTarget
 

@@ -49,6 +49,8 @@ type loop struct {
 
 	trusted   map[codec.NodeID]bool // peers whose incarnation is durable
 	impostors map[codec.NodeID]bool // never trusted again in this life
+	unwritten bool                  // the membership may lack incarnations that this node knows
+	written   codec.LogID           // membership by which this leader wrote them down
 	status    consensus.Status      // after the newest step
 	batches   []*pipeline.Batch     // taken from the intake and not yet proposed, oldest first
 	proposed  []proposal            // accepted and not yet given to the applier, oldest first
@@ -135,6 +137,9 @@ func (l *loop) round() {
 	}
 	l.feed()
 	l.runErrands()
+	if l.unwritten {
+		l.writeIncarnations()
+	}
 	l.reportLost()
 	if l.failure != nil {
 		return
@@ -195,8 +200,10 @@ func (l *loop) readMail() {
 	m := &l.mail
 	if m.failure != nil {
 		l.fail(m.failure)
+		l.answerQueries()
 		return
 	}
+	l.unwritten = l.unwritten || len(m.trusted) > 0
 	for _, id := range m.trusted {
 		l.trusted[id] = !l.impostors[id]
 	}
@@ -216,11 +223,16 @@ func (l *loop) readMail() {
 	if m.feed != nil {
 		l.fedCold(m.feed)
 	}
-	for _, query := range m.queries {
-		query <- l.collect()
-	}
+	l.answerQueries()
 	for _, ask := range m.asks {
 		ask(l)
+	}
+}
+
+// answerQueries answers everyone who asked for metrics.
+func (l *loop) answerQueries() {
+	for _, query := range l.mail.queries {
+		query <- l.collect()
 	}
 }
 

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
 )
 
 // EffectiveMembership is the membership that a node goes by: the newest one in its log.
@@ -30,7 +32,11 @@ func (r *Raft) Membership() EffectiveMembership {
 // ChangeMembership changes the effective membership by any number of edits at once, in their order, and returns the log
 // id of the new one when that is committed and applied on this node. It must be called on the leader. Where no voter
 // config stays as it is, a transient joint membership comes first and takes effect by itself. A change that changes
-// nothing is not proposed; it returns the log id of what is there, once that is committed.
+// nothing is not proposed; it returns the log id of what is there.
+//
+// Each change also writes down which incarnation goes by each member's id, as far as this leader knows. From then on a
+// disk that was lost and replaced is refused by everybody, also by nodes that have never met the lost one. A leader that
+// has met all members does so by itself, by an entry of its own, for which a change waits.
 //
 // A new voter must have caught up, or no write that needs it could be committed. One that is no member yet is therefore
 // added as a learner by an entry of its own, and the change itself is proposed when all new voters have caught up. When
@@ -38,7 +44,7 @@ func (r *Raft) Membership() EffectiveMembership {
 //
 // Errors, after which the membership is as before: [NotLeaderError]; an error that wraps [ErrMembership] or
 // [ErrNotMember] and says what is wrong with what was asked for, as quorums that miss each other; [ErrChangeInProgress];
-// [ErrTransferInProgress]; a [ChangedError] where [IfMembership] was given; what wraps [ErrStopped]; the context's error,
+// [ErrTransferInProgress], [ErrLeaderLeaves]; a [ChangedError] where [IfMembership] was given; what wraps [ErrStopped]; the context's error,
 // with a [BehindError] where it was a new voter that was waited for. After an [UnknownError] the change is in the leader's
 // log and may or may not come about.
 func (r *Raft) ChangeMembership(ctx context.Context, changes ...Change) (codec.LogID, error) {
@@ -68,4 +74,49 @@ func (l *loop) publishMembership() {
 		l.raft.members.Store(&EffectiveMembership{Membership: *m, LogID: at, Committed: committed})
 	}
 	l.memberOpen = !committed
+}
+
+// checkAddresses says which node has an address that the transport can't dial. A membership takes effect before it is
+// committed: one wrong address could keep the group from ever mending it.
+func (r *Raft) checkAddresses(m *codec.Membership) error {
+	t, ok := r.transport.(interface{ CheckAddress(address string) error })
+	if !ok {
+		return nil
+	}
+	for _, n := range m.Nodes {
+		if n.Address == "" && len(m.Nodes) == 1 {
+			continue // nobody dials it
+		}
+		if err := t.CheckAddress(n.Address); err != nil {
+			return fmt.Errorf("%w: node %d: %w", ErrMembership, n.ID, err)
+		}
+	}
+	return nil
+}
+
+// writeIncarnations lets a leader that has met every member write their incarnations into the membership, once. Else two
+// members that never met the disk of a third one could take another disk for it, and lose what only the first one held.
+func (l *loop) writeIncarnations() {
+	m := l.core.Membership()
+	if l.status.Role != consensus.Leader || m == nil {
+		l.unwritten = false // it is for the leader, and for this node when it becomes one
+		return
+	}
+	if m.Transient || l.status.Blocked || len(l.errands) > 0 || !l.committed(l.status.MemberAt) {
+		return
+	}
+	full := m.Clone()
+	if err := l.book.complete(&full); err != nil || sameMembership(m, &full) {
+		l.unwritten = false
+		return
+	}
+	for _, n := range full.Nodes {
+		if n.Incarnation.IsZero() {
+			l.unwritten = false // that node's first contact brings this here again
+			return
+		}
+	}
+	if l.changeTo(&full, nil) {
+		l.unwritten, l.written = false, l.status.MemberAt
+	}
 }

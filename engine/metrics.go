@@ -38,9 +38,11 @@ type Metrics struct {
 
 	UnappliedBytes int    // proposed or committed, and not yet applied
 	Dropped        uint64 // packets dropped because too many waited for the loop
-	Untrusted      uint64 // packets dropped because their sender's incarnation was not yet durable
-	Malformed      uint64 // packets dropped because they can't be meant for this node
-	Disagreed      uint64 // packets dropped because their sender has another vote mode
+	// Untrusted counts packets dropped because their sender's incarnation was not yet durable, or because another disk had
+	// come by that id before the membership told which one it is; the latter lasts until this node is opened again.
+	Untrusted uint64
+	Malformed uint64 // packets dropped because they can't be meant for this node
+	Disagreed uint64 // packets dropped because their sender has another vote mode
 }
 
 // PeerMetrics is a leader's view of one peer.

@@ -75,20 +75,27 @@ func (b *peerBook) setMembers(m *codec.Membership) (impostors []codec.NodeID) {
 }
 
 // complete writes into a membership the incarnations that this node knows, so that nodes which come later and have never
-// met a member still know which disk goes by its id.
-func (b *peerBook) complete(m *codec.Membership) {
+// met a member still know which disk goes by its id. One that was given and differs is refused.
+func (b *peerBook) complete(m *codec.Membership) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := range m.Nodes {
 		n := &m.Nodes[i]
+		have := b.known[n.ID]
+		if n.ID == b.self {
+			have = b.log.Incarnation()
+		}
+		if want, ok := b.decided[n.ID]; ok {
+			have = want
+		}
 		switch {
-		case !n.Incarnation.IsZero():
-		case n.ID == b.self:
-			n.Incarnation = b.log.Incarnation()
-		default:
-			n.Incarnation = b.known[n.ID]
+		case n.Incarnation.IsZero():
+			n.Incarnation = have
+		case !have.IsZero() && n.Incarnation != have:
+			return fmt.Errorf("%w: node %d has incarnation %v, want %v, by which it is known; or none, to keep that", ErrMembership, n.ID, n.Incarnation, have)
 		}
 	}
+	return nil
 }
 
 // verify is the transport's question whether to accept a connection.

@@ -217,6 +217,15 @@ func (r *Raft) Initialize(ctx context.Context, m codec.Membership) error {
 	if !m.IsVoter(r.cfg.NodeID) {
 		return fmt.Errorf("%w: node %d is not among its voters, want the node that is initialized to be one", ErrMembership, r.cfg.NodeID)
 	}
+	if n, _ := m.Node(r.cfg.NodeID); n.Witness != r.cfg.Witness {
+		return fmt.Errorf("%w: node %d is a witness: %t, it was opened as one: %t", ErrMembership, n.ID, n.Witness, r.cfg.Witness)
+	}
+	if err := r.checkAddresses(&m); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	m = m.Clone()
 	reply := make(chan error, 1)
 	if !r.box.post(func(in *mail) { in.asks = append(in.asks, func(l *loop) { l.initialize(&m, reply) }) }) {
@@ -313,8 +322,9 @@ func (r *Raft) Addr() string { return r.transport.Addr() }
 // Done is closed when the node has ended, by [Raft.Close] or by itself.
 func (r *Raft) Done() <-chan struct{} { return r.done }
 
-// Err returns why the node ended by itself: an error of its log, its state machine, or a peer's message that
-// contradicts what is committed. It is nil while it runs and after a plain Close.
+// Err returns why the node ended by itself: an error of its log, its state machine, a peer's message that contradicts what
+// is committed, or a membership that makes of it what it was not opened as ([WitnessError], [ErrWitnessLog]). It is nil
+// while it runs and after a plain Close.
 func (r *Raft) Err() error {
 	select {
 	case <-r.done:

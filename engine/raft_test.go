@@ -79,7 +79,7 @@ func TestFollowerNamesTheLeader(t *testing.T) {
 		_, err = n.Propose(t.Context(), []byte("y"))
 		var notLeader *NotLeaderError
 		want := codec.Node{ID: leader.NodeID(), Address: leader.Addr()}
-		if !errors.As(err, &notLeader) || notLeader.Leader != want || notLeader.Node != id {
+		if !errors.As(err, &notLeader) || notLeader.Leader.ID != want.ID || notLeader.Leader.Address != want.Address || notLeader.Node != id {
 			t.Fatalf("node %d answered %v, want a NotLeaderError with %v", id, err, want)
 		}
 		if _, err := n.ProposeBatch(t.Context(), [][]byte{nil}); !errors.As(err, &notLeader) {

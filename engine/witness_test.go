@@ -171,7 +171,8 @@ func TestWitnessCantBeInitialized(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	m := codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1, Witness: true}, codec.Node{ID: 2}, codec.Node{ID: 3})
+	m := codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1, Address: "127.0.0.1:1", Witness: true},
+		codec.Node{ID: 2, Address: "127.0.0.1:2"}, codec.Node{ID: 3, Address: "127.0.0.1:3"})
 	if err := n.Initialize(t.Context(), m); !errors.Is(err, ErrMembership) || !strings.Contains(err.Error(), "is a witness") {
 		t.Errorf("Initialize on a witness: %v", err)
 	}

@@ -290,3 +290,13 @@ func (t *TCP) Close() error {
 	t.running.Wait()
 	return errors.Join(err, t.client.Stop())
 }
+
+// CheckAddress says why an address can't be dialed, nil if it may be: it must be host:port with both parts given. That
+// somebody listens there is not checked.
+func (t *TCP) CheckAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" || port == "" || port == "0" {
+		return fmt.Errorf("address %q, want host:port", address)
+	}
+	return nil
+}
