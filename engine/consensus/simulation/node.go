@@ -401,6 +401,9 @@ func (n *node) carryOut(f codec.Frame) {
 	}
 	before := n.status
 	n.status = n.core.Status()
+	if before.Blocked && !n.status.Blocked {
+		n.wake() // proposals waited
+	}
 	n.s.check.step(n)
 	if n.status.Role == consensus.Leader && out.Write.Frame.Kind == codec.EntryMembership {
 		n.s.faults.haunt(n)
