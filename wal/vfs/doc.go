@@ -6,7 +6,7 @@
 //	 |
 //	 +----------- Mem:   files in memory that know which of their bytes and names a power cut may take
 //	 |
-//	 +----------- Fault: any of them, with the n-th operation of a kind made to fail, fall short or do nothing
+//	 +----------- Fault: any of them, with the n-th operation of a kind made to fail, fall short, go astray or do nothing
 //
 // # What it promises
 //
@@ -21,7 +21,8 @@
 //
 // # Read in this order
 //
-// vfs.go (the interface), os.go and lock_unix.go, mem.go (files and names), crash.go (power cuts), fault.go.
+// vfs.go (the interface), os.go and lock_unix.go, mem.go (files and names), crash.go (power cuts), rot.go (damage to what is
+// durable), fault.go.
 //
 // # Decisions
 //

@@ -145,14 +145,23 @@ func (a *admin) transfer(r *rand.Rand) {
 	a.ask(l, ClassTransfer, in)
 }
 
-// allowReversion lets leaders fill up a node again that lost what it had acknowledged.
-func (a *admin) allowReversion(id codec.NodeID) {
-	for i := range 20 {
-		a.s.after(time.Duration(i)*300*time.Millisecond, func() {
-			if l := a.s.leader(); l != nil && l.id != id {
-				a.put(l, consensus.Input{Kind: consensus.InputAllowReversion, Peer: id}, func(bool, error) {})
-			}
-		})
+// allowReversion lets leaders fill up a node again that lost what it had acknowledged, as soon as they notice.
+func (a *admin) allowReversion() {
+	for i := range 10 {
+		a.s.after(time.Duration(i)*300*time.Millisecond, a.allowReversions)
+	}
+}
+
+// allowReversions lets the leader fill up again whoever it takes for lost, where nodes may lose what they held.
+func (a *admin) allowReversions() {
+	l := a.s.leader()
+	if l == nil || !a.s.lenient || a.s.shape.reverts {
+		return
+	}
+	for _, p := range l.core.Peers(nil) {
+		if p.Lost && !a.s.node(p.Node).lost() {
+			a.put(l, consensus.Input{Kind: consensus.InputAllowReversion, Peer: p.Node}, func(bool, error) {})
+		}
 	}
 }
 
@@ -175,6 +184,7 @@ func (a *admin) change(c Class, r *rand.Rand, attempts int) {
 		again()
 		return
 	}
+	l.complete(&want)
 	in := consensus.Input{Kind: consensus.InputChange, Membership: &want}
 	stale := false
 	if r.IntN(2) == 0 {

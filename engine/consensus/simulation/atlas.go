@@ -110,7 +110,7 @@ func (f *faults) findOut(r *rand.Rand, n *node) {
 }
 
 // wipe takes a node's disk, of the given one or of the next that qualifies, and lets it come back with an empty one under
-// its id: everybody must refuse it. That takes that everybody has seen it before.
+// its id: everybody must refuse it. That takes that everybody knows the old one.
 func (f *faults) wipe(r *rand.Rand, n *node) bool {
 	for range f.s.nodes {
 		if n.up && f.s.mayLose(n) && f.s.allKnow(n) {
@@ -131,10 +131,21 @@ func (f *faults) wipe(r *rand.Rand, n *node) bool {
 	return true
 }
 
-// allKnow reports whether every node has seen, and durably remembers, which disk a node has.
+// allKnow reports whether every node knows which disk a node has: from its membership, or because it has met it and
+// remembers that durably. One that joined later and has no membership yet hears of it with the first one in which it can
+// decide anything; a founder could decide by the first membership, which names no disks.
 func (s *run) allKnow(n *node) bool {
 	return !slices.ContainsFunc(s.nodes, func(o *node) bool {
-		return o != n && !o.gone && o.known[n.id] != n.incarnation
+		at := o.ghost.mem.memberAt()
+		_, founder := s.shape.membership.Node(o.id)
+		if o == n || o.gone || at.IsZero() && !founder {
+			return false
+		}
+		named := codec.Node{}
+		if !at.IsZero() {
+			named, _ = s.check.pasts[at].membership.Node(n.id)
+		}
+		return named.Incarnation != n.incarnation && (o.known[n.id] != n.incarnation || !named.Incarnation.IsZero())
 	})
 }
 
@@ -179,9 +190,7 @@ func (f *faults) revert(r *rand.Rand, n *node) bool {
 	n.closing, n.image = between, nil
 	delete(f.s.check.seen, n.id)
 	n.startLater()
-	if !f.s.shape.reverts {
-		f.s.admin.allowReversion(n.id)
-	}
+	f.s.admin.allowReversion()
 	return true
 }
 

@@ -75,8 +75,7 @@ func (a *admin) newcomer() *node {
 	if len(a.fresh) > 0 {
 		return a.fresh[0]
 	}
-	// A newcomer would not know what disk a node had that was wiped before.
-	if len(a.s.nodes) >= nodesMax || slices.ContainsFunc(a.s.nodes, func(n *node) bool { return n.wiped && !n.gone }) {
+	if len(a.s.nodes) >= nodesMax {
 		return nil
 	}
 	n := a.s.join()

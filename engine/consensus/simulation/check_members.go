@@ -86,6 +86,8 @@ func (k *checker) follows(n *node, old, m *codec.Membership) {
 		switch {
 		case ok && was.Witness != now.Witness:
 			k.s.violate("node %d proposes to make node %d a witness: %v", n.id, now.ID, now.Witness)
+		case ok && !was.Incarnation.IsZero() && was.Incarnation != now.Incarnation:
+			k.s.violate("node %d proposes node %d with another disk", n.id, now.ID)
 		case m.IsVoter(now.ID) && !old.IsVoter(now.ID) && now.ID != n.id && n.reaches(now.ID) < sent(now.Witness):
 			k.s.violate("node %d proposes to make a voter of node %d, which got entries up to %d of %d", n.id, now.ID,
 				n.reaches(now.ID), last)

@@ -26,12 +26,18 @@
 //     what a client is told, is durable on a write quorum of every config in force, both counted here and not by the core;
 //   - memberships follow each other by the four rules, are effective as soon as they are written, and are the same
 //     wherever they are committed; new voters had caught up; no witness leads, or holds what its leader may lose;
-//   - a lease is kept by those who promised it; a leader without its write quorum, or with a hanging disk, ends in time;
+//   - a lease is kept by those who promised it; a leader without its write quorum, or with a hanging disk, or one that left,
+//     ends in time; a transfer does; a leader commits what a write quorum of voters has acknowledged, waiting for nobody else;
+//   - the answer to a pre-vote changes nothing; a vote goes to nobody with a shorter log; a request to campaign is obeyed with
+//     exactly the log that it names; what is on its way to a peer fits its window;
 //   - no message promises more than the sender's disk holds: votes asked for and given, acks, answers under a vote;
 //   - a restart finds a state that the log was in since the last report, record by record, and knows a clean close from
 //     any other; incarnations are remembered; a log never refuses what only a power cut did to it;
-//   - entries are applied once, in order, the same everywhere, only what a client proposed and was not refused;
-//   - damaged bytes are never taken for a message; no message is malformed; nothing panics.
+//   - a log that is damaged is refused, never cut; what was damaged is never served;
+//   - entries are applied once, in order, the same everywhere, only what a client proposed and was not refused, and behind
+//     all that was acknowledged when it was proposed: of a log that answers with positions that is linearizability;
+//   - a change that must be refused is refused, a sound one only for the moment;
+//   - damaged bytes, and frames of kinds unknown, are never taken for a message; no message is malformed; nothing panics.
 //
 // Then all faults end: within fifty election timeouts there is one leader whom all members follow, one membership that is
 // not transient, fresh writes succeed, logs and states are equal, every acknowledged entry is in its place, and nothing is
@@ -45,15 +51,18 @@
 // A seed that fails prints the command that runs it again and one for a smaller run that fails too ([Shrink]); with
 // -trace that prints every message. With -tags invariants the core checks itself in full too.
 //
-// Seeds are spread over the machine's cores; each one is a single goroutine, and what it does is a function of the seed.
+// Seeds run side by side, as many as -workers says or there are processors; each is one goroutine and a function of its
+// number.
 //
-// testdata/planted holds bugs as changes of text. Each is built in with go test -overlay, and some seed must find it.
+// testdata/planted holds bugs as changes of text. Each is built in with go test -overlay, and some seed must find it; the
+// test says after how many.
 //
 // # Order of reading
 //
 //	run.go, shape.go          a run, its heap of events, what a seed says of its cluster
 //	classes.go, faults.go     what goes wrong, how often, and where; atlas.go: which disks may be damaged at a time
 //	network.go, replay.go     between the nodes; old messages that come again
+//	peers.go                  whom a node takes for whom, and where it looks for him
 //	disk.go, tap.go           below the nodes, and what they hand to their logs
 //	life.go, node.go, apply.go   a node from start to crash, its rounds, its state machine
 //	workload.go               clients, and what is known of each of their entries
@@ -82,10 +91,21 @@
 // Completeness is judged by who committed an entry, not by who proposed it: a leader that was elected before, and hears
 // of nobody, may lack an older entry that a higher leader has committed since.
 //
-// Damage to what is durable strikes only as many nodes as a group can lose. A node that finds its log damaged stays away
-// for good; another one takes its place under a new id, by a change of membership. Nodes are wiped only when all others
-// have met them, since what protects the others is that they know the first incarnation.
+// Damage to what is durable strikes only as many nodes as a group can lose (atlas.go), counted without witnesses, and only
+// bytes that a later record proves durable: a torn tail and a lost one look the same, so a node whose last write was lost
+// never starts again. A node that finds its log damaged stays away for good; another one takes its place under a new id, by
+// a change of membership. Nodes are wiped only where everybody knows their disk, from the membership or by having met it.
 //
-// Not simulated, because it does not exist yet: snapshots, reclaim, leases for reads. Not simulated though it exists: the
-// incarnations that a membership names, several groups on one log, compression changed in mid-run.
+// In the few seeds with reversion a node comes back with an old image of its disk, by which committed entries and votes may
+// be lost. There only the end of the run is judged, and not even that where two nodes contradict each other in what they
+// have committed.
+//
+// Administrators ask for nothing that the nodes which are not lost could not survive. Operators move a node to where a
+// membership has it; whoever dials tries that address and the one the node itself named last.
+//
+// Leaders are killed more often than others, most of all after they proposed a membership; requests to campaign linger and
+// come again more often than other messages, since there are few of them.
+//
+// Not simulated, because it does not exist yet: snapshots, reclaim, leases for reads, sessions (a proposal that is repeated
+// may happen twice). Not simulated though it exists: several groups on one log, compression changed in mid-run.
 package simulation

@@ -53,7 +53,7 @@ var gaps = map[Class][2]time.Duration{
 
 // shares are the shares of seeds that a class is switched on in, where that is not one half.
 var shares = map[Class]float64{
-	ClassRot: 0.65, ClassLostWrite: 0.65, ClassStrayWrite: 0.65, ClassWipe: 0.75, ClassReversion: 0.15,
+	ClassRot: 0.65, ClassLostWrite: 0.65, ClassStrayWrite: 0.65, ClassWipe: 0.6, ClassReversion: 0.15,
 	ClassLearner: 0.65, ClassPromote: 0.65, ClassFuture: 0.6,
 }
 

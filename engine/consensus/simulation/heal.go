@@ -39,7 +39,7 @@ func (s *run) heal() {
 	}
 	there := func(id codec.NodeID) bool { return !s.node(id).lost() }
 	if m := s.check.newest(); m != nil && (!elects(m, there) || !writes(m, there)) {
-		if !s.lenient { // there a node may find that committed entries are gone, and stop
+		if s.given = s.lenient; !s.given { // there a node may find that committed entries are gone, and stop
 			s.record("too many nodes were lost for %v", describe(m))
 		}
 		return
@@ -48,7 +48,7 @@ func (s *run) heal() {
 	end := s.now + 4*2*int64(s.shape.timeout)
 	s.loop(func() bool { return s.now > end })
 	s.await("a leader that everybody follows", func() bool { return s.unsettled() == "" })
-	if s.lenient && s.contradicted() {
+	if s.given {
 		return
 	}
 	for range freshWrites {
@@ -80,22 +80,24 @@ func (s *run) await(what string, so func() bool) {
 			return false
 		}
 		next = s.now + int64(s.shape.timeout)/10
+		s.admin.allowReversions()
 		return so() || s.now > end
 	})
-	if s.lenient && s.contradicted() {
-		return
-	}
-	if s.failure == nil && !so() { // also when nothing is left to happen
+	switch {
+	case s.failure != nil || s.given || so():
+	case s.lenient && s.contradicted():
+		s.given = true
+	default: // also when nothing is left to happen
 		s.record("%d election timeouts after the faults ended there is not yet %s: %s%s", healTimeouts, what, s.unsettled(), s.portrait())
 	}
 }
 
-// contradicted reports whether a running node takes for committed what another one that leads does not hold. Where disks
-// may come back with an old image committed entries are lost, and these two never agree.
+// contradicted reports whether a member has committed what the log of another leader lacks: what was lost with the old
+// image of a disk can't be had back, and one of the two must not go on.
 func (s *run) contradicted() bool {
 	for _, l := range s.nodes {
 		for _, n := range s.nodes {
-			if l.leads() && n.up && n.status.Commit > 0 && !l.ghost.mem.holds(n.ghost.mem.entries[n.status.Commit-1].id) {
+			if l.leads() && n.up && n.out.Commit > 0 && !l.ghost.mem.holds(n.ghost.mem.entries[n.out.Commit-1].id) {
 				return true
 			}
 		}
@@ -151,11 +153,14 @@ func (s *run) freshWrite() {
 	fate := waiting
 	for range 4 {
 		s.await("one leader", func() bool { return s.leader() != nil })
-		if s.failure != nil {
+		if s.failure != nil || s.given {
 			return
 		}
 		q := s.workload.propose(s.leader(), request{count: 1})
 		s.await("an answer to a fresh write", func() bool { return s.workload.ops[q.first].fate != waiting })
+		if s.given {
+			return
+		}
 		if fate = s.workload.ops[q.first].fate; fate == acked {
 			return
 		}
@@ -224,7 +229,7 @@ func (s *run) promotes(m *codec.Membership) bool {
 
 // finally compares the nodes, and what clients were told with what is there.
 func (s *run) finally() {
-	if s.failure != nil {
+	if s.failure != nil || s.given {
 		return
 	}
 	first := s.leader()

@@ -220,31 +220,6 @@ func (w *network) sever(from, to codec.NodeID, lane codec.Lane) {
 	})
 }
 
-// setPeers tells a node where its membership has its peers.
-func (n *node) setPeers(m *codec.Membership) {
-	if m == nil {
-		return
-	}
-	for i := range m.Nodes {
-		n.named[m.Nodes[i].ID] = m.Nodes[i].Address
-	}
-}
-
-// finds reports whether a node can shake hands with another: whether it knows where that listens, from the membership or
-// from what it said itself when it was heard last (whoever dials tries both, for either may be the newer one), and whether
-// that has the disk that it had when it was first seen. When all faults end, operators see to it that everybody finds
-// everybody: a node that moved for a change that was lost could else be out of reach for good.
-func (n *node) finds(peer codec.NodeID) bool {
-	o := n.s.node(peer)
-	known, ok := n.known[peer]
-	if ok && known != o.incarnation && !o.incarnation.IsZero() {
-		n.s.strangers++
-		n.s.tracef("node %d does not talk to node %d, whose disk is another one than before", n.id, peer)
-		return false
-	}
-	return n.s.healing || n.named[peer] == o.address || n.heard[peer] == o.address
-}
-
 // moves lets a node listen elsewhere.
 func (w *network) moves(n *node, address string) {
 	w.s.tracef("node %d moves from %s to %s", n.id, n.address, address)

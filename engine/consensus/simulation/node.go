@@ -279,20 +279,19 @@ func (n *node) initialize() {
 	n.stepFrame(consensus.Input{Kind: consensus.InputInitialize, Membership: &m, Frame: f.Meta()}, f)
 }
 
-// receive hands a packet to the core, once the sender's incarnation is durable. One of another incarnation than was
-// first seen is refused.
+// receive hands a packet to the core, once the sender's incarnation is durable. One of another disk than the membership
+// names, or, where it names none, than was first seen, is refused.
 func (n *node) receive(p *packet) {
 	if !n.alive() {
 		return
 	}
-	known, ok := n.known[p.Node]
-	switch {
-	case !ok:
-		n.remember(p.Node, p.incarnation)
-		return
-	case known != p.incarnation:
+	switch trusted, refused := n.trusts(p.Node, p.incarnation); {
+	case refused:
 		n.s.strangers++
-		n.s.tracef("node %d refuses node %d: its incarnation is not %v", n.id, p.Node, known)
+		n.s.tracef("node %d refuses node %d: its disk is another one than before", n.id, p.Node)
+		return
+	case !trusted:
+		n.remember(p.Node, p.incarnation)
 		return
 	}
 	n.heard[p.Node] = p.address
@@ -313,20 +312,6 @@ func (n *node) receive(p *packet) {
 		}
 	}
 	n.stepFrame(in, p.Frame)
-}
-
-func (n *node) remember(peer codec.NodeID, incarnation codec.Incarnation) {
-	if _, asking := n.asking[peer]; asking {
-		return
-	}
-	n.asking[peer] = incarnation
-	life := n.life
-	n.log.RememberPeer(peer, incarnation, func(err error) {
-		if err == nil && life == n.life && !n.dying {
-			n.known[peer] = incarnation
-		}
-	})
-	n.pump()
 }
 
 func readMembership(f codec.Frame) (codec.Membership, error) {

@@ -39,7 +39,9 @@ type Result struct {
 	// campaigns of leaders above a learner's vote, Refusals damaged logs that were not opened, Strangers messages of nodes
 	// with another disk than before.
 	Transfers, Restores, Rises, Refusals, Strangers int
-	Err                                             error
+	// Given says that the run was given up: data that was lost on purpose had been committed.
+	Given bool
+	Err   error
 }
 
 // run is one simulated cluster: one goroutine, one heap of events.
@@ -60,8 +62,9 @@ type run struct {
 	admin    admin
 	check    checker
 	healing  bool
-	// lenient says that nodes lose what they promised: the run is judged by its end alone.
-	lenient bool
+	// lenient says that nodes lose what they promised: the run is judged by its end alone; given that it was given up, for
+	// what was lost had been committed.
+	lenient, given bool
 
 	transfers, restores, rises, refusals, strangers int
 }
@@ -103,7 +106,7 @@ func (s *run) result() Result {
 		Events: s.events, Virtual: time.Duration(s.now), Hash: s.hash, Injected: s.faults.injected,
 		Leaders: len(s.check.leaders), Entries: len(s.check.committed), Acked: s.workload.acked, Retried: s.workload.retried, Twice: s.workload.twice(),
 		Changes: len(s.check.memberships), Transfers: s.transfers, Restores: s.restores, Rises: s.rises, Refusals: s.refusals,
-		Strangers: s.strangers, Err: s.failure,
+		Strangers: s.strangers, Given: s.given, Err: s.failure,
 	}
 }
 

@@ -38,6 +38,7 @@ type summary struct {
 	failed  int
 	total   Result
 	largest int
+	given   int
 }
 
 func (s *summary) add(r *Result) {
@@ -55,6 +56,9 @@ func (s *summary) add(r *Result) {
 	s.total.Rises += r.Rises
 	s.total.Refusals += r.Refusals
 	s.total.Strangers += r.Strangers
+	if r.Given {
+		s.given++
+	}
 	s.largest = max(s.largest, r.Events)
 	for c := range ClassEnd {
 		s.total.Injected[c] += r.Injected[c]
@@ -75,8 +79,9 @@ func (s *summary) String() string {
 func (s *summary) occurrences() string {
 	t := &s.total
 	return fmt.Sprintf("memberships committed %d, campaigns that leaders asked for %d, leaderships resumed %d, campaigns above a learner's vote %d, "+
-		"damaged logs refused %d, connections of wiped nodes refused %d, proposals repeated %d, entries that happened twice by that %d",
-		t.Changes, t.Transfers, t.Restores, t.Rises, t.Refusals, t.Strangers, t.Retried, t.Twice)
+		"damaged logs refused %d, connections of wiped nodes refused %d, proposals repeated %d, entries that happened twice by that %d, "+
+		"runs given up since data was lost on purpose %d",
+		t.Changes, t.Transfers, t.Restores, t.Rises, t.Refusals, t.Strangers, t.Retried, t.Twice, s.given)
 }
 
 func (s *summary) injections() string {
@@ -215,6 +220,9 @@ func checkEnough(t *testing.T, s *summary) {
 		if want.have < want.perSeed*s.seeds {
 			t.Errorf("%d %s in %d seeds, want %d each: the runs exercise too little", want.have, want.what, s.seeds, want.perSeed)
 		}
+	}
+	if s.given > s.seeds/50 {
+		t.Errorf("%d of %d runs were given up, want at most one in fifty", s.given, s.seeds)
 	}
 	for what, have := range map[string]int{"leaderships resumed": s.total.Restores, "campaigns that leaders asked for": s.total.Transfers,
 		"damaged logs refused": s.total.Refusals, "connections of wiped nodes refused": s.total.Strangers, "proposals repeated": s.total.Retried} {
