@@ -47,12 +47,12 @@ func TestNoAllocation(t *testing.T) {
 		},
 		"AppendMessage": func() { AppendMessage(header, &m, len(frame)) },
 		"ReadMessage": func() {
-			if _, _, _, err := ReadMessage(message, 1<<20); err != nil {
+			if _, _, err := ReadMessage(message, 1<<20); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"ReadMessage of half a message": func() {
-			if _, _, _, err := ReadMessage(message[:100], 1<<20); err != ErrShort {
+			if _, _, err := ReadMessage(message[:100], 1<<20); err != ErrShort {
 				t.Fatal(err)
 			}
 		},

@@ -76,7 +76,7 @@ func BenchmarkReadMessage(b *testing.B) {
 	src := AppendMessage(nil, &m, 0)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, _, err := ReadMessage(src, 1<<20); err != nil {
+		if _, _, err := ReadMessage(src, 1<<20); err != nil {
 			b.Fatal(err)
 		}
 	}

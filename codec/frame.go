@@ -51,11 +51,11 @@ func (m FrameMeta) Last() Index { return m.First + Index(m.Count) - 1 }
 // LastID returns the log id of the last entry.
 func (m FrameMeta) LastID() LogID { return LogID{Leader: m.Leader, Index: m.Last()} }
 
-// plausible reports whether a frame may be so described: a known kind, at least one entry, exactly one unless normal,
-// indexes from 1 that do not run over, and entries unless normal.
+// plausible reports whether a frame may be so described: a known kind, at least one entry, exactly one unless of commands,
+// indexes from 1 that do not run over, and entries unless of commands.
 func (m FrameMeta) plausible() bool {
-	return m.Kind >= EntryNormal && m.Kind <= EntryMembership && m.Count > 0 && m.Count <= FrameEntriesMax &&
-		(m.Kind == EntryNormal || m.Count == 1 && !m.HeaderOnly) && m.First > 0 && m.Last() >= m.First
+	return m.Kind >= EntryNormal && m.Kind <= EntryRestore && m.Count > 0 && m.Count <= FrameEntriesMax &&
+		(m.Kind.Commands() || m.Count == 1 && !m.HeaderOnly) && m.First > 0 && m.Last() >= m.First
 }
 
 // Frame is the immutable encoding of a batch of entries of one leader: the unit that is written to every log and sent

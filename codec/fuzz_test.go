@@ -143,14 +143,14 @@ func FuzzReadMessage(f *testing.F) {
 }
 
 func checkMessageDecoder(t *testing.T, src []byte) {
-	m, fr, n, err := ReadMessage(src, 1<<20)
+	p, n, err := ReadMessage(src, 1<<20)
 	if err != nil {
-		if n != 0 || !fr.IsZero() || m != (Message{}) {
-			t.Fatalf("%d bytes, %+v and a frame beside error %v", n, m, err)
+		if n != 0 || p.Body() != nil || p.Message != (Message{}) {
+			t.Fatalf("%d bytes, %+v and a body beside error %v", n, p.Message, err)
 		}
 		return
 	}
-	again := append(AppendMessage(nil, &m, len(fr.Bytes())), fr.Bytes()...)
+	again := append(AppendMessage(nil, &p.Message, len(p.Body())), p.Body()...)
 	if !bytes.Equal(again, src[:n]) {
 		t.Fatalf("encoded again as %x, was %x", again, src[:n])
 	}

@@ -131,7 +131,7 @@ func TestHandshakeGolden(t *testing.T) {
 func TestFlippedBits(t *testing.T) {
 	type decoder func([]byte) error
 	frame := func(b []byte) error { _, _, err := ReadFrame(b); return err }
-	message := func(b []byte) error { _, _, _, err := ReadMessage(b, 1<<20); return err }
+	message := func(b []byte) error { _, _, err := ReadMessage(b, 1<<20); return err }
 	handshake := func(b []byte) error { _, _, err := ReadHandshake(b); return err }
 	flip := func(name string, sample []byte, decode decoder) {
 		if err := decode(sample); err != nil {

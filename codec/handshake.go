@@ -31,10 +31,12 @@ type Lane uint8
 // The lanes. Each is a connection of its own per direction.
 const (
 	LaneControl Lane = 1 // votes, heartbeats and their answers
-	LaneAppend  Lane = 2 // appends and their answers
+	LaneAppend  Lane = 2 // appends, forwarded proposals, and their answers
+	// LaneSnapshot carries pieces of snapshots and their answers, so that neither appends nor heartbeats wait behind them.
+	LaneSnapshot Lane = 3
 
 	// LaneEnd is one past the last lane.
-	LaneEnd Lane = 3
+	LaneEnd Lane = 4
 )
 
 // String returns the lane's name.
@@ -44,6 +46,8 @@ func (l Lane) String() string {
 		return "control"
 	case LaneAppend:
 		return "append"
+	case LaneSnapshot:
+		return "snapshot"
 	}
 	return fmt.Sprintf("Lane(%d)", uint8(l))
 }

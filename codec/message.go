@@ -9,7 +9,8 @@ import (
 // MessageVersion is the version byte of the message format.
 const MessageVersion = 1
 
-// MessageHeaderSize is the size in bytes of a message without its frame. Only an append may carry a frame.
+// MessageHeaderSize is the size in bytes of a message without what follows it: an append may carry a frame, a piece of a
+// snapshot, forwarded proposals and their answers carry [Data].
 const MessageHeaderSize = 88
 
 // MessageKind says what a message is. The order is that of the dispatch table in engine/consensus.
@@ -26,6 +27,15 @@ const (
 	// MessageTransfer asks a peer that holds everything to campaign at once (thesis 3.10, TimeoutNow).
 	MessageTransfer
 	MessageTransferReply
+	// MessageSnapshot brings a piece of a snapshot to a peer that lacks entries which the leader has purged.
+	MessageSnapshot
+	MessageSnapshotReply
+	// MessageRead asks the leader for an index up to which the sender must have applied to read linearizably.
+	MessageRead
+	MessageReadReply
+	// MessageForward brings proposals of a node that does not lead to the one it takes for the leader.
+	MessageForward
+	MessageForwardReply
 
 	// MessageKindEnd is one past the last kind.
 	MessageKindEnd
@@ -34,7 +44,7 @@ const (
 // String returns the kind's name.
 func (k MessageKind) String() string {
 	names := [...]string{"", "vote", "vote-reply", "append", "append-reply", "heartbeat", "heartbeat-reply",
-		"transfer", "transfer-reply"}
+		"transfer", "transfer-reply", "snapshot", "snapshot-reply", "read", "read-reply", "forward", "forward-reply"}
 	if k == 0 || k >= MessageKindEnd {
 		return fmt.Sprintf("MessageKind(%d)", uint8(k))
 	}
@@ -70,7 +80,23 @@ func (s Status) String() string {
 	return fmt.Sprintf("Status(%d)", uint8(s))
 }
 
-// Message is one protocol message without the frame it may carry. Who sent it is known from the connection's
+// Lane returns the lane that messages of this kind travel on.
+func (k MessageKind) Lane() Lane {
+	switch k {
+	case MessageAppend, MessageAppendReply, MessageForward, MessageForwardReply:
+		return LaneAppend
+	case MessageSnapshot, MessageSnapshotReply:
+		return LaneSnapshot
+	}
+	return LaneControl
+}
+
+// body says what may follow the header of a message of this kind.
+func (k MessageKind) body() (frame, data bool) {
+	return k == MessageAppend, k == MessageSnapshot || k == MessageForward || k == MessageForwardReply
+}
+
+// Message is one protocol message without the frame or data it may carry. Who sent it is known from the connection's
 // handshake, not from the message. What each field means in each kind:
 //
 //	            Vote            Log                          Commit    Stream  Stamp
@@ -83,17 +109,25 @@ func (s Status) String() string {
 //	   reply    follower's      follower's last log id       -         -       echoed
 //	transfer    leader's        leader's last log id         leader's  -       sent
 //	   reply    target's        target's last log id         -         -       echoed
+//	snapshot    leader's        last id of the snapshot      -         stream  sent
+//	   reply    follower's      the same                     bytes     echoed  echoed
+//	                                                         held
+//	read        asker's         -                            -         token   sent
+//	   reply    leader's        -                            index     echoed  echoed
+//	forward     sender's        -                            -         token   sent
+//	   reply    receiver's      first entry's id             -         echoed  echoed
 //
 // A granted vote's reply carries exactly the candidate's vote, so it can't be taken for an answer to another campaign.
 // PreVote marks a vote request that only asks whether the vote would be granted (thesis 9.6), and its reply; Transfer a
-// vote request made because the leader asked for it, which is heard although that leader's lease still runs. Mode is
+// vote request made because the leader asked for it, which is heard although that leader's lease still runs.
+// WantSnapshot, in heartbeat replies, asks the leader for its snapshot: the follower's own is damaged or lost. Mode is
 // the sender's vote mode, 0 while it knows none. Layout, little endian:
 //
-//	 0  4  bytes of the whole message, the frame included
+//	 0  4  bytes of the whole message, frame or data included
 //	 4  1  version
 //	 5  1  kind
 //	 6  1  status
-//	 7  1  flags: bit 0 the vote is committed, bit 1 pre-vote, bit 2 transfer, bits 3-4 vote mode
+//	 7  1  flags: bit 0 the vote is committed, bit 1 pre-vote, bit 2 transfer, bits 3-4 vote mode, bit 5 wants a snapshot
 //	 8  8  group
 //	16 16  vote: term, node
 //	32 24  log: term, node, index
@@ -102,7 +136,7 @@ func (s Status) String() string {
 //	72  8  stamp
 //	80  4  CRC32C of bytes 0..80
 //	84  4  reserved, zero
-//	88     frame
+//	88     frame or data
 type Message struct {
 	Kind   MessageKind
 	Status Status
@@ -112,6 +146,8 @@ type Message struct {
 	Commit Index
 	// PreVote and Transfer may be set in vote requests, PreVote in vote replies too.
 	PreVote, Transfer bool
+	// WantSnapshot may be set in heartbeat replies.
+	WantSnapshot bool
 	// Mode is the vote mode of the sender's membership, 0 for none.
 	Mode   VoteMode
 	Stream uint64 // which stream of appends to this peer; a new one starts after each break
@@ -124,7 +160,10 @@ const (
 	flagPreVote       = 1 << 1
 	flagTransfer      = 1 << 2
 	flagModeShift     = 3
-	flagsKnown        = 1<<5 - 1
+	flagWantSnapshot  = 1 << 5
+	flagsKnown        = 1<<6 - 1
+
+	modeMask = 3
 )
 
 func (m *Message) flags() byte {
@@ -138,19 +177,22 @@ func (m *Message) flags() byte {
 	if m.Transfer {
 		flags |= flagTransfer
 	}
+	if m.WantSnapshot {
+		flags |= flagWantSnapshot
+	}
 	return flags
 }
 
-// AppendMessage appends the message's bytes to dst. frameSize is the number of bytes of the frame that the caller
-// sends right after them, or 0; only an append may carry one. A message that no reader would accept is a bug of the
-// caller.
-func AppendMessage(dst []byte, m *Message, frameSize int) []byte {
-	if !m.plausible() || frameSize != 0 && (m.Kind != MessageAppend || frameSize < FrameHeaderSize) {
-		panic(fmt.Sprintf("BUG: %v message with status %v, flags %02x and a frame of %d bytes", m.Kind, m.Status, m.flags(), frameSize))
+// AppendMessage appends the message's bytes to dst. bodySize is the number of bytes of the frame or data that the caller
+// sends right after them (see [Packet.Body]), or 0; only an append may carry a frame. A message that no reader would
+// accept is a bug of the caller.
+func AppendMessage(dst []byte, m *Message, bodySize int) []byte {
+	if !m.plausible() || !m.Kind.takes(bodySize) {
+		panic(fmt.Sprintf("BUG: %v message with status %v, flags %02x and a body of %d bytes", m.Kind, m.Status, m.flags(), bodySize))
 	}
 	start := len(dst)
 	le := binary.LittleEndian
-	dst = le.AppendUint32(dst, uint32(MessageHeaderSize+frameSize))
+	dst = le.AppendUint32(dst, uint32(MessageHeaderSize+bodySize))
 	dst = append(dst, MessageVersion, byte(m.Kind), byte(m.Status), m.flags())
 	dst = le.AppendUint64(dst, uint64(m.Group))
 	dst = le.AppendUint64(dst, uint64(m.Vote.Leader.Term))
@@ -165,19 +207,35 @@ func AppendMessage(dst []byte, m *Message, frameSize int) []byte {
 	return le.AppendUint32(dst, 0)
 }
 
+// takes reports whether a body of that many bytes may follow a message of this kind. Pieces of snapshots and forwarded
+// proposals are never without one.
+func (k MessageKind) takes(bodySize int) bool {
+	frame, data := k.body()
+	switch {
+	case bodySize == 0:
+		return k != MessageSnapshot && k != MessageForward
+	case frame:
+		return bodySize >= FrameHeaderSize
+	case data:
+		return bodySize > DataHeaderSize
+	}
+	return false
+}
+
 // plausible reports whether such a message may be sent: a known kind and mode, flags of votes in votes alone, a verdict in
 // answers alone, and no conflict in the answer to a vote or transfer request, which asks about no entry.
 func (m *Message) plausible() bool {
 	switch {
 	case m.Mode > OneLeaderPerTerm,
 		m.PreVote && (m.Transfer || m.Kind != MessageVote && m.Kind != MessageVoteReply),
-		m.Transfer && m.Kind != MessageVote:
+		m.Transfer && m.Kind != MessageVote,
+		m.WantSnapshot && m.Kind != MessageHeartbeatReply:
 		return false
 	}
 	switch m.Kind {
-	case MessageVote, MessageAppend, MessageHeartbeat, MessageTransfer:
+	case MessageVote, MessageAppend, MessageHeartbeat, MessageTransfer, MessageSnapshot, MessageRead, MessageForward:
 		return m.Status == StatusNone
-	case MessageVoteReply:
+	case MessageVoteReply, MessageSnapshotReply, MessageReadReply, MessageForwardReply:
 		return m.Status == StatusOK || m.Status == StatusRefused
 	case MessageTransferReply: // the vote requests that follow are the answer of one that obeys
 		return m.Status == StatusRefused
@@ -187,9 +245,9 @@ func (m *Message) plausible() bool {
 	return false
 }
 
-// MessageSize returns the size in bytes of the message that starts src, its frame included, checking only what is
+// MessageSize returns the size in bytes of the message that starts src, frame or data included, checking only what is
 // needed to wait for the rest: [ErrShort] below 6 bytes, [ErrVersion], [ErrTooLarge] beyond limit, [ErrCorrupt] for an
-// unknown kind, a size below the header's, or room for a frame in a kind that carries none. Nothing vouches for the
+// unknown kind, a size below the header's, or one that can't be of its kind. Nothing vouches for the
 // size yet: [ReadMessage] checks it as soon as the header is complete.
 func MessageSize(src []byte, limit int) (int, error) {
 	if len(src) < 6 {
@@ -205,46 +263,62 @@ func MessageSize(src []byte, limit int) (int, error) {
 		return 0, fmt.Errorf("%v message of %d bytes, header alone has %d: %w", kind, size, MessageHeaderSize, ErrCorrupt)
 	case int64(size) > int64(limit):
 		return 0, fmt.Errorf("%v message of %d bytes, limit %d: %w", kind, size, limit, ErrTooLarge)
-	case kind != MessageAppend && size != MessageHeaderSize:
-		return 0, fmt.Errorf("%v message of %d bytes, want %d: %w", kind, size, MessageHeaderSize, ErrCorrupt)
+	case !kind.takes(int(size) - MessageHeaderSize):
+		return 0, fmt.Errorf("%v message of %d bytes, header alone has %d: %w", kind, size, MessageHeaderSize, ErrCorrupt)
 	}
 	return int(size), nil
 }
 
-// ReadMessage reads the message that starts src, with its frame if it carries one, and returns its size. The frame
-// aliases src. limit bounds the whole in bytes. The header is checked before the frame is waited for, so a damaged size
-// never makes a reader wait. Errors as [MessageSize] and [ReadFrame]; [ErrCorrupt] too for a wrong checksum, reserved
-// bits, a status that does not belong to the kind, and a frame that does not continue the append's log id.
-func ReadMessage(src []byte, limit int) (Message, Frame, int, error) {
+// ReadMessage reads the message that starts src, with the frame or data it carries, and returns its size. Both alias
+// src; the packet names no node. limit bounds the whole in bytes. The header is checked before the rest is waited for, so
+// a damaged size never makes a reader wait. Errors as [MessageSize], [ReadFrame] and [ReadData]; [ErrCorrupt] too for a
+// wrong checksum, reserved bits, a status that does not belong to the kind, and a frame that does not continue the
+// append's log id.
+func ReadMessage(src []byte, limit int) (Packet, int, error) {
 	n, err := MessageSize(src, limit)
 	if err != nil {
-		return Message{}, Frame{}, 0, err
+		return Packet{}, 0, err
 	}
 	if len(src) < MessageHeaderSize {
-		return Message{}, Frame{}, 0, ErrShort
+		return Packet{}, 0, ErrShort
 	}
 	m, err := readMessageHeader(src)
 	if err != nil {
-		return Message{}, Frame{}, 0, err
+		return Packet{}, 0, err
 	}
 	if len(src) < n {
-		return Message{}, Frame{}, 0, ErrShort
+		return Packet{}, 0, ErrShort
 	}
+	p := Packet{Message: m}
 	if n == MessageHeaderSize {
-		return m, Frame{}, n, nil
+		return p, n, nil
 	}
-	f, size, err := ReadFrame(src[MessageHeaderSize:n])
+	body := src[MessageHeaderSize:n:n]
+	if frame, _ := m.Kind.body(); frame {
+		p.Frame, err = readBodyFrame(&m, body)
+	} else {
+		p.Data, err = ReadData(body)
+	}
+	if err != nil {
+		return Packet{}, 0, err
+	}
+	return p, n, nil
+}
+
+// readBodyFrame reads the frame that makes up the body of an append.
+func readBodyFrame(m *Message, body []byte) (Frame, error) {
+	f, size, err := ReadFrame(body)
 	switch {
-	case errors.Is(err, ErrShort) || err == nil && size != n-MessageHeaderSize:
-		return Message{}, Frame{}, 0, fmt.Errorf("append message of %d bytes and its frame disagree: %w", n, ErrCorrupt)
+	case errors.Is(err, ErrShort) || err == nil && size != len(body):
+		return Frame{}, fmt.Errorf("append message and its frame of %d bytes disagree: %w", len(body), ErrCorrupt)
 	case err != nil:
-		return Message{}, Frame{}, 0, err
+		return Frame{}, err
 	}
 	if fm := f.Meta(); fm.Group != m.Group || fm.First != m.Log.Index+1 {
-		return Message{}, Frame{}, 0, fmt.Errorf("frame of group %d at index %d in an append of group %d after %v: %w",
+		return Frame{}, fmt.Errorf("frame of group %d at index %d in an append of group %d after %v: %w",
 			fm.Group, fm.First, m.Group, m.Log, ErrCorrupt)
 	}
-	return m, f, n, nil
+	return f, nil
 }
 
 // readMessageHeader reads the [MessageHeaderSize] bytes that start src, the size excepted.
@@ -254,7 +328,7 @@ func readMessageHeader(src []byte) (Message, error) {
 		return Message{}, fmt.Errorf("message checksum %08x, stored %08x: %w", got, want, ErrCorrupt)
 	}
 	if src[7]&^flagsKnown != 0 || le.Uint32(src[84:]) != 0 {
-		return Message{}, fmt.Errorf("message with flags %02x and reserved bytes %08x, want at most bits 0 to 4 set: %w",
+		return Message{}, fmt.Errorf("message with flags %02x and reserved bytes %08x, want at most bits 0 to 5 set: %w",
 			src[7], le.Uint32(src[84:]), ErrCorrupt)
 	}
 	m := Message{
@@ -265,7 +339,9 @@ func readMessageHeader(src []byte) (Message, error) {
 
 		PreVote:  src[7]&flagPreVote != 0,
 		Transfer: src[7]&flagTransfer != 0,
-		Mode:     VoteMode(src[7] >> flagModeShift),
+		Mode:     VoteMode(src[7] >> flagModeShift & modeMask),
+
+		WantSnapshot: src[7]&flagWantSnapshot != 0,
 
 		Log:    LogID{readLeaderID(src[32:]), Index(le.Uint64(src[48:]))},
 		Commit: Index(le.Uint64(src[56:])),

@@ -19,18 +19,18 @@ func remessage(b []byte) []byte {
 func TestMessageRoundTrip(t *testing.T) {
 	for _, s := range sampleMessages() {
 		b := AppendMessage([]byte("before"), &s.value, 0)[len("before"):]
-		m, f, n, err := ReadMessage(append(b, "after"...), MessageHeaderSize)
-		if err != nil || n != MessageHeaderSize || !f.IsZero() || m != s.value {
-			t.Errorf("%s: read %+v, %d bytes, %v; want %+v", s.name, m, n, err, s.value)
+		p, n, err := ReadMessage(append(b, "after"...), MessageHeaderSize)
+		if err != nil || n != MessageHeaderSize || p.Body() != nil || p.Message != s.value {
+			t.Errorf("%s: read %+v, %d bytes, %v; want %+v", s.name, p.Message, n, err, s.value)
 		}
 	}
 }
 
 func TestMessageWithFrame(t *testing.T) {
 	want, frame, b := sampleAppend(t)
-	m, f, n, err := ReadMessage(append(bytes.Clone(b), "after"...), len(b))
-	if err != nil || n != len(b) || m != want || !bytes.Equal(f.Bytes(), frame.Bytes()) {
-		t.Fatalf("read %+v, %d bytes, %v; want %+v, %d bytes", m, n, err, want, len(b))
+	p, n, err := ReadMessage(append(bytes.Clone(b), "after"...), len(b))
+	if err != nil || n != len(b) || p.Message != want || !bytes.Equal(p.Frame.Bytes(), frame.Bytes()) {
+		t.Fatalf("read %+v, %d bytes, %v; want %+v, %d bytes", p.Message, n, err, want, len(b))
 	}
 	if size, err := MessageSize(b, len(b)); err != nil || size != len(b) {
 		t.Errorf("MessageSize: %d, %v; want %d", size, err, len(b))
@@ -42,16 +42,16 @@ func TestMessageWithHeaderFrame(t *testing.T) {
 	want, full, _ := sampleAppend(t)
 	frame := HeaderFrame(full.Meta())
 	b := append(AppendMessage(nil, &want, len(frame.Bytes())), frame.Bytes()...)
-	m, f, n, err := ReadMessage(b, len(b))
-	if err != nil || n != MessageHeaderSize+FrameHeaderSize || m != want || f.Meta() != frame.Meta() || !f.Meta().HeaderOnly {
-		t.Fatalf("read %+v with %+v, %d bytes, %v; want %+v with %+v", m, f.Meta(), n, err, want, frame.Meta())
+	p, n, err := ReadMessage(b, len(b))
+	if err != nil || n != MessageHeaderSize+FrameHeaderSize || p.Message != want || p.Frame.Meta() != frame.Meta() || !p.Frame.Meta().HeaderOnly {
+		t.Fatalf("read %+v with %+v, %d bytes, %v; want %+v with %+v", p.Message, p.Frame.Meta(), n, err, want, frame.Meta())
 	}
 }
 
 func TestReadMessageShort(t *testing.T) {
 	_, _, b := sampleAppend(t)
 	for n := range b {
-		if _, _, _, err := ReadMessage(b[:n], 1<<20); err != ErrShort {
+		if _, _, err := ReadMessage(b[:n], 1<<20); err != ErrShort {
 			t.Fatalf("first %d of %d bytes: %v, want ErrShort", n, len(b), err)
 		}
 	}
@@ -100,8 +100,8 @@ func TestReadMessageRefuses(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			_, _, b := sampleAppend(t)
-			_, f, n, err := ReadMessage(c.change(b), c.limit)
-			if !errors.Is(err, c.want) || n != 0 || !f.IsZero() {
+			p, n, err := ReadMessage(c.change(b), c.limit)
+			if !errors.Is(err, c.want) || n != 0 || p.Body() != nil {
 				t.Errorf("ReadMessage: %d bytes, %v; want %v and nothing read", n, err, c.want)
 			}
 		})
@@ -126,7 +126,7 @@ func TestStatusByKind(t *testing.T) {
 			m := Message{Kind: kind, Status: status}
 			b := AppendMessage(nil, &Message{Kind: MessageVote}, 0)
 			b[5], b[6] = byte(kind), byte(status)
-			_, _, _, err := ReadMessage(remessage(b), MessageHeaderSize)
+			_, _, err := ReadMessage(remessage(b), MessageHeaderSize)
 			if (err == nil) != want {
 				t.Errorf("%v with status %v: read with %v, want accepted: %v", kind, status, err, want)
 			}
@@ -158,9 +158,9 @@ func TestFlagsByKind(t *testing.T) {
 				(!m.PreVote || strings.Contains(allowed[kind], "pre-vote")) && (!m.Transfer || strings.Contains(allowed[kind], "transfer"))
 			b := AppendMessage(nil, &Message{Kind: kind, Status: status[kind]}, 0)
 			b[7] = byte(flags)
-			got, _, _, err := ReadMessage(remessage(b), MessageHeaderSize)
-			if (err == nil) != want || want && got != m {
-				t.Errorf("%v with flags %02x: read %+v, %v; want accepted: %v", kind, flags, got, err, want)
+			got, _, err := ReadMessage(remessage(b), MessageHeaderSize)
+			if (err == nil) != want || want && got.Message != m {
+				t.Errorf("%v with flags %02x: read %+v, %v; want accepted: %v", kind, flags, got.Message, err, want)
 			}
 			switch {
 			case want && !bytes.Equal(AppendMessage(nil, &m, 0), b):

@@ -138,6 +138,10 @@ const (
 	EntryBlank EntryKind = 2
 	// EntryMembership carries an encoded [Membership].
 	EntryMembership EntryKind = 3
+	// EntrySession carries a client session's command: opening, closing, or a caller's bytes that are applied once.
+	EntrySession EntryKind = 4
+	// EntryRestore carries a part of a state that replaces the state machine's.
+	EntryRestore EntryKind = 5
 )
 
 // String returns the kind's name.
@@ -149,9 +153,17 @@ func (k EntryKind) String() string {
 		return "blank"
 	case EntryMembership:
 		return "membership"
+	case EntrySession:
+		return "session"
+	case EntryRestore:
+		return "restore"
 	}
 	return fmt.Sprintf("EntryKind(%d)", uint8(k))
 }
+
+// Commands reports whether entries of this kind carry what callers proposed: they come many to a frame, and a witness
+// keeps such frames without them.
+func (k EntryKind) Commands() bool { return k == EntryNormal || k == EntrySession || k == EntryRestore }
 
 // Entry is one decoded log entry. Data aliases the frame it was decoded from and must not be changed.
 type Entry struct {

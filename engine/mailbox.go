@@ -83,7 +83,7 @@ func (b *mailbox) signal() {
 func (b *mailbox) deliver(packets []codec.Packet) {
 	b.post(func(m *mail) {
 		for i := range packets {
-			size := codec.MessageHeaderSize + len(packets[i].Frame.Bytes())
+			size := codec.MessageHeaderSize + len(packets[i].Body())
 			if m.bytes > 0 && m.bytes+size > b.bytesMax {
 				b.dropped += uint64(len(packets) - i)
 				return

@@ -25,12 +25,12 @@ type parser struct {
 	size    int
 	checked bool // the pending message's header is whole, and its checksum vouches for size
 
-	batch    []codec.Packet // reused between calls, without frames in it
+	batch    []codec.Packet // reused between calls, without bodies in it
 	messages int            // delivered by the last feed
 }
 
 // feed takes the next bytes and hands over all messages that are complete with them. Nothing that it hands over or
-// keeps shares memory with chunk: messages with frames are copied into a block of their own, once. An error wraps
+// keeps shares memory with chunk: messages with bodies are copied into a block of their own, once. An error wraps
 // [codec.ErrCorrupt], [codec.ErrTooLarge] or [codec.ErrVersion], or is errWrongLane; the messages before the bad
 // one were delivered, and the parser must not be used again.
 func (p *parser) feed(chunk []byte, deliver func([]codec.Packet)) error {
@@ -60,7 +60,7 @@ func (p *parser) next(src []byte) (int, error) {
 		return 0, err
 	}
 	kind := codec.MessageKind(src[5])
-	if onAppend := kind == codec.MessageAppend || kind == codec.MessageAppendReply; onAppend != (p.lane == codec.LaneAppend) {
+	if kind.Lane() != p.lane {
 		return 0, fmt.Errorf("%v message on the %v lane: %w", kind, p.lane, errWrongLane)
 	}
 	return size, nil
@@ -98,15 +98,16 @@ func (p *parser) finish(chunk []byte) ([]byte, error) {
 	if len(p.pending) < p.size {
 		return nil, nil
 	}
-	m, frame, _, err := codec.ReadMessage(p.pending, p.limit)
+	packet, _, err := codec.ReadMessage(p.pending, p.limit)
 	if err != nil {
 		return nil, err
 	}
-	p.batch = append(p.batch, codec.Packet{Node: p.from, Message: m, Frame: frame})
-	if p.size, p.checked = 0, false; frame.IsZero() {
+	packet.Node = p.from
+	p.batch = append(p.batch, packet)
+	if p.size, p.checked = 0, false; packet.Body() == nil {
 		p.pending = p.pending[:0]
 	} else {
-		p.pending = nil // the frame owns it now
+		p.pending = nil // the body owns it now
 	}
 	return chunk, nil
 }
@@ -117,7 +118,7 @@ func (p *parser) check() error {
 	if len(p.pending) < codec.MessageHeaderSize {
 		return nil
 	}
-	_, _, _, err := codec.ReadMessage(p.pending, p.limit)
+	_, _, err := codec.ReadMessage(p.pending, p.limit)
 	if err != nil && !errors.Is(err, codec.ErrShort) {
 		return err
 	}
@@ -137,7 +138,7 @@ func (p *parser) keep(b []byte) {
 
 // take reads all complete messages of chunk into the batch and keeps what is left.
 func (p *parser) take(chunk []byte) error {
-	end, framed := 0, false
+	end, bodies := 0, false
 	var err error
 	for {
 		var size int
@@ -148,19 +149,20 @@ func (p *parser) take(chunk []byte) error {
 			p.size = size
 			break
 		}
-		framed = framed || size > codec.MessageHeaderSize
+		bodies = bodies || size > codec.MessageHeaderSize
 		end += size
 	}
 	block := chunk[:end]
-	if framed {
+	if bodies {
 		block = append([]byte(nil), block...)
 	}
 	for len(block) > 0 {
-		m, frame, n, err := codec.ReadMessage(block, p.limit)
+		packet, n, err := codec.ReadMessage(block, p.limit)
 		if err != nil {
 			return err
 		}
-		p.batch = append(p.batch, codec.Packet{Node: p.from, Message: m, Frame: frame})
+		packet.Node = p.from
+		p.batch = append(p.batch, packet)
 		block = block[n:]
 	}
 	switch {

@@ -5,10 +5,10 @@ import (
 )
 
 const (
-	// joinFrameMax is the largest frame that is copied behind its header instead of being written from where it lies:
+	// joinBodyMax is the largest frame or data that is copied behind its header instead of being written from where it lies:
 	// below it a copy costs less than one more slice for the system call.
-	joinFrameMax = 2 << 10
-	// joinBytes is the size of the buffer that headers and small frames are joined in.
+	joinBodyMax = 2 << 10
+	// joinBytes is the size of the buffer that headers and small bodies are joined in.
 	joinBytes = 64 << 10
 	// writeBytesMax bounds one write. What the socket does not take of it gnet copies into a buffer of its own.
 	writeBytesMax = 256 << 10
@@ -16,19 +16,19 @@ const (
 	writeSlicesMax = 512
 )
 
-// writer turns packets into writes: headers and small frames joined in one buffer, large frames from where they lie.
+// writer turns packets into writes: headers and small bodies joined in one buffer, large ones from where they lie.
 // Owner: the connection's event loop.
 type writer struct {
 	packets []codec.Packet // taken from the lane's queue
 	next    int            // first of them that was not begun
-	rest    []byte         // what is left to write of the frame of packets[next-1]
+	rest    []byte         // what is left to write of the body of packets[next-1]
 	left    int            // bytes of packets[next:] and rest
 
 	join   []byte   // reused by each write
-	slices [][]byte // of join and of frames, reused by each write
+	slices [][]byte // of join and of bodies, reused by each write
 }
 
-func wireSize(p *codec.Packet) int { return codec.MessageHeaderSize + len(p.Frame.Bytes()) }
+func wireSize(p *codec.Packet) int { return codec.MessageHeaderSize + len(p.Body()) }
 
 // fill prepares the next write in w.slices and returns its size in bytes and the number of messages begun in it; 0
 // when nothing is left.
@@ -50,18 +50,18 @@ func (w *writer) fill() (bytes, messages int) {
 			bytes += n
 			continue
 		}
-		if w.next == len(w.packets) || cap(w.join)-len(w.join) < codec.MessageHeaderSize+joinFrameMax {
+		if w.next == len(w.packets) || cap(w.join)-len(w.join) < codec.MessageHeaderSize+joinBodyMax {
 			break
 		}
 		p := &w.packets[w.next]
-		frame := p.Frame.Bytes()
-		w.join = codec.AppendMessage(w.join, &p.Message, len(frame))
+		body := p.Body()
+		w.join = codec.AppendMessage(w.join, &p.Message, len(body))
 		bytes += codec.MessageHeaderSize
-		if len(frame) <= joinFrameMax {
-			w.join = append(w.join, frame...)
-			bytes += len(frame)
+		if len(body) <= joinBodyMax {
+			w.join = append(w.join, body...)
+			bytes += len(body)
 		} else {
-			w.rest = frame
+			w.rest = body
 		}
 		w.next++
 		messages++
@@ -73,7 +73,7 @@ func (w *writer) fill() (bytes, messages int) {
 	return bytes, messages
 }
 
-// release forgets what was written, so that no frame is kept alive by it.
+// release forgets what was written, so that no body is kept alive by it.
 func (w *writer) release() {
 	clear(w.slices)
 	w.slices = w.slices[:0]

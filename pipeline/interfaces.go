@@ -1,13 +1,49 @@
 package pipeline
 
-import "github.com/millrace/millrace/codec"
+import (
+	"io"
 
-// StateMachine is what a group's committed entries are applied to. Apply gets them in index order, normal entries only,
-// in batches; results has the same length, with the log ids filled in, and Apply sets the rest. Entries and results
+	"github.com/millrace/millrace/codec"
+)
+
+// StateMachine is what a group's committed entries are applied to. Apply gets them in index order, what callers proposed
+// only, in batches; results has the same length, with the log ids filled in, and Apply sets the rest. Entries and results
 // belong to the caller and may not be kept; the entries' data may not be changed. An error stops the node with that
 // error; no entry is ever skipped or applied twice by one run of a node.
 type StateMachine interface {
 	Apply(entries []Entry, results []Result) error
+}
+
+// Snapshotter is a [StateMachine] whose state can be taken and given. Without it a node never purges its log, and a peer
+// that lacks purged entries can't be helped.
+type Snapshotter interface {
+	StateMachine
+	// Snapshot captures the state after the last Apply and returns at once; what it returns is written while Apply goes on.
+	// It and Restore are called where Apply is, never beside it.
+	Snapshot() (SnapshotSource, error)
+	// Restore replaces the state by what a SnapshotSource of this type of state machine has written. It reads r to its end.
+	// After an error the state is not used any more, and the node stops.
+	Restore(r io.Reader) error
+}
+
+// SnapshotSource is a captured state.
+type SnapshotSource interface {
+	// WriteTo writes the state, on a goroutine of its own. An error of w comes back unchanged.
+	WriteTo(w io.Writer) (int64, error)
+	// Close frees what was captured; it is called once, after WriteTo or instead of it.
+	Close() error
+}
+
+// OnDisk is a [Snapshotter] that keeps its state on disk by itself, and with it the log id of the last entry whose effect is
+// there, both changed by the same atomic writes. It is given committed entries only once they are durable in this node's
+// own log, never twice in one life, and after a restart again from the entry behind Applied. Its snapshots only travel.
+type OnDisk interface {
+	Snapshotter
+	// Applied returns the last entry whose effect is durable, zero for none. It is asked once, at start.
+	Applied() (codec.LogID, error)
+	// Sync makes the effect of all entries durable that Apply was given, and returns the last of them. It is called where
+	// Apply is, never beside it.
+	Sync() (codec.LogID, error)
 }
 
 // Entry is a committed entry.
@@ -41,7 +77,7 @@ type Log interface {
 
 // GroupLog is one group's part of a [Log]. Its methods are called by the group's loop alone.
 type GroupLog interface {
-	// Submit queues a write and returns at once. The frame is kept, unchanged, for as long as the log wants.
+	// Submit queues a write and returns at once. The frame and the bases are kept, unchanged, for as long as the log wants.
 	Submit(w *codec.LogWrite)
 	// Frame returns the frame that holds the entry at index, if it is in memory. Frames not yet durable always are.
 	Frame(index codec.Index) (codec.Frame, bool)

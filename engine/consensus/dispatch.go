@@ -195,9 +195,9 @@ func (c *Core) wellFormedFrame(in *Input) bool {
 // been proposed by nobody.
 func plausible(f *codec.FrameMeta) bool {
 	switch {
-	case f.Kind != codec.EntryNormal && f.Kind != codec.EntryBlank && f.Kind != codec.EntryMembership:
+	case !f.Kind.Commands() && f.Kind != codec.EntryBlank && f.Kind != codec.EntryMembership:
 		return false
-	case f.Kind != codec.EntryNormal && (f.Count != 1 || f.HeaderOnly):
+	case !f.Kind.Commands() && (f.Count != 1 || f.HeaderOnly):
 		return false
 	case f.Leader.Term == 0 && (f.First != 1 || f.Kind != codec.EntryMembership || f.Leader.Node != 0):
 		return false

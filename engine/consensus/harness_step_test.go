@@ -159,11 +159,11 @@ func (c *testCluster) deliver(p testPacket) {
 
 // overTheWire returns the message as its receiver reads it: whatever a core sends must have bytes, and survive them.
 func (c *testCluster) overTheWire(m *codec.Message) codec.Message {
-	read, _, _, err := codec.ReadMessage(codec.AppendMessage(nil, m, 0), codec.MessageHeaderSize)
-	if err != nil || read != *m {
-		c.t.Fatalf("%+v is read as %+v, %v", *m, read, err)
+	read, _, err := codec.ReadMessage(codec.AppendMessage(nil, m, 0), codec.MessageHeaderSize)
+	if err != nil || read.Message != *m {
+		c.t.Fatalf("%+v is read as %+v, %v", *m, read.Message, err)
 	}
-	return read
+	return read.Message
 }
 
 func (c *testCluster) node(id codec.NodeID) *testNode {

@@ -129,6 +129,9 @@ func (c *Core) propose(in *Input) {
 		Kind:   codec.EntryNormal,
 		Size:   in.Frame.Size,
 	}
+	if in.Frame.Kind.Commands() {
+		f.Kind = in.Frame.Kind
+	}
 	if !plausible(&f) {
 		panic(fmt.Sprintf("BUG: proposal of %d entries, %d bytes", f.Count, f.Size))
 	}
@@ -178,7 +181,7 @@ func (c *Core) stream(p *progress) {
 		if p.witness && f.Last() > c.log.flushed {
 			return // see witness.go
 		}
-		if p.witness && f.Kind == codec.EntryNormal {
+		if p.witness && f.Kind.Commands() {
 			f.HeaderOnly, f.Size = true, codec.FrameHeaderSize
 		}
 		if !p.roomFor(f.Size, &c.cfg) {

@@ -85,7 +85,8 @@ type InputKind uint8
 const (
 	// InputTick: nothing but time. Any step also looks at the time.
 	InputTick InputKind = iota
-	// InputPropose: Frame.Count entries (Frame.Size bytes) wait to be appended. Leader only, else Output.Refused.
+	// InputPropose: Frame.Count entries (Frame.Size bytes) of a kind that carries commands wait to be appended. Leader only, else
+	// Output.Refused.
 	InputPropose
 	// InputMessage: Message came from Peer; Frame describes the frame it carried, if any.
 	InputMessage
@@ -113,6 +114,23 @@ const (
 	InputSwitch
 	// InputAllowReversion: Peer may once deny what it acknowledged, and is filled up again. Leader only.
 	InputAllowReversion
+	// InputSnapshot: a snapshot of this node's state machine, up to and including the entry Log, is durable; for one that
+	// keeps its own state on disk, that state. Entries up to it may be purged.
+	InputSnapshot
+	// InputPurge: remove the entries up to Index from the log. Whole frames go, none above the newest snapshot, and none that
+	// a peer which is being sent one still needs to follow it. Refused where nothing is left to remove.
+	InputPurge
+	// InputInstall: the snapshot described by Base is complete and durable on this node. Peer sent its last piece with
+	// Message, or, where Peer is 0, somebody brought it by hand. It is installed unless more than that is committed here.
+	InputInstall
+	// InputSnapshotLost: the transfer of a snapshot to Peer ended before its end. Leader only.
+	InputSnapshotLost
+	// InputRead: confirm that this node leads, and since when, for a linearizable read. Token comes back in Output.Reads, in
+	// this step or a later one. With Lease the leader's lease counts, where Config.LeaseReads allows it. A node that follows
+	// asks its leader.
+	InputRead
+	// InputBarrier: append a blank entry. Leader only.
+	InputBarrier
 
 	inputKindEnd
 )
@@ -127,8 +145,13 @@ type Input struct {
 	Seq        uint64
 	// If, when not nil, is the log id of the membership entry that an InputChange expects to replace.
 	If       *codec.LogID
-	Timeout  time.Duration // for InputTransfer
-	Switches Switches      // for InputSwitch
+	Timeout  time.Duration  // for InputTransfer
+	Switches Switches       // for InputSwitch
+	Log      codec.LogID    // for InputSnapshot
+	Index    codec.Index    // for InputPurge
+	Base     *codec.LogBase // for InputInstall
+	Token    uint64         // for InputRead: never used before in this life of the node
+	Lease    bool           // for InputRead
 }
 
 // Send is one message to one peer. When Frame is not zero the message is an append and the caller attaches the log's
@@ -156,6 +179,24 @@ type Write struct {
 	Frame      codec.FrameMeta
 	Membership *codec.Membership
 	Commit     codec.Index // newest commit, to be saved with it
+	// Jump and Purge go to the log as they are; see [codec.LogWrite]. Jump comes before the frame, Purge after it.
+	Jump, Purge *codec.LogBase
+}
+
+// SnapshotSend asks for a snapshot to be sent to a peer on the snapshot lane, in messages that carry Stream, until
+// [PeerStatus].Snapshot is no longer so. Where one is on its way already it goes on, under the new stream number.
+type SnapshotSend struct {
+	To      codec.NodeID
+	Stream  uint64
+	AtLeast codec.Index // the last entry of the snapshot must not be below it; a newer one is to be taken if need be
+}
+
+// Read is the answer to an [InputRead]: once everything up to Index is applied, the state machine may be read. With
+// Reason, which is then not nil, nothing was confirmed.
+type Read struct {
+	Token  uint64
+	Index  codec.Index
+	Reason error
 }
 
 // Output is what a step asks for. The caller may send Now at once, even before it starts the write: nothing in it
@@ -172,6 +213,13 @@ type Output struct {
 	Deadline   Instant     // call Step again then at the latest
 	Refused    bool        // what the caller asked for was not taken and left no trace
 	Reason     error       // why, when Refused; nil for a proposal on a node that does not lead
+	// Reads are confirmed, or given up.
+	Reads []Read
+	// Snapshots are asked for by peers that lack entries which are purged.
+	Snapshots []SnapshotSend
+	// Install, when not nil, is the snapshot that replaces the state machine's state; Write.Jump may come with it. Entries
+	// behind it are applied afterwards.
+	Install *codec.LogBase
 	// Fatal, when not nil, ends this core: what arrived can't happen while every node keeps its promises (see
 	// errors.go). Nothing is to be written or sent, a proposal is refused, and every later step says the same. The
 	// caller stops the node.
@@ -180,7 +228,7 @@ type Output struct {
 
 // reset empties o for the next step.
 func (o *Output) reset() {
-	*o = Output{Now: o.Now[:0], AfterFlush: o.AfterFlush[:0]}
+	*o = Output{Now: o.Now[:0], AfterFlush: o.AfterFlush[:0], Reads: o.Reads[:0], Snapshots: o.Snapshots[:0]}
 }
 
 // Status is a copy of what others want to know of a core. Getting one allocates nothing.
@@ -192,7 +240,12 @@ type Status struct {
 	Flushed  codec.LogID
 	Commit   codec.Index
 	MemberAt codec.LogID // log id of the effective membership; zero before initialization
-	Voter    bool        // this node is a voter of it
+	// Purged is the last entry before the log's first, Snapshot the last one in the newest snapshot. Invariant: Purged.Index
+	// <= Snapshot.Index <= Commit, where a snapshot of this node's own is not lost.
+	Purged, Snapshot codec.LogID
+	// WantsSnapshot says that the log does not hold what must be applied next: the node waits for a snapshot.
+	WantsSnapshot bool
+	Voter         bool // this node is a voter of it
 	// Blocked says that a leader takes no proposals: it hands over, to Transferee if it was told to, or leaves.
 	Blocked    bool
 	Transferee codec.NodeID
@@ -218,4 +271,6 @@ type PeerStatus struct {
 	// Lost says that the peer denies holding the entry at Match, which it had acknowledged: its log lost durable
 	// entries. It counts for no commit and gets no entries until it proves to hold that entry.
 	Lost bool
+	// Snapshot says that the peer lacks entries which are purged, and is to be sent a snapshot.
+	Snapshot bool
 }

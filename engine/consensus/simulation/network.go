@@ -93,9 +93,9 @@ type envelope struct {
 }
 
 func (w *network) send(n *node, lane codec.Lane, p *codec.Packet) {
-	frame := p.Frame.Bytes()
-	b := codec.AppendMessage(make([]byte, 0, codec.MessageHeaderSize+len(frame)), &p.Message, len(frame))
-	b = append(b, frame...)
+	body := p.Body()
+	b := codec.AppendMessage(make([]byte, 0, codec.MessageHeaderSize+len(body)), &p.Message, len(body))
+	b = append(b, body...)
 	w.s.note(12, uint64(n.id), uint64(p.Node), uint64(lane), hashBytes(b))
 	if w.s.opts.Trace != nil {
 		m := &p.Message
@@ -185,7 +185,8 @@ func (w *network) deliver(e *envelope) bool {
 	if !n.up || n.incarnation != e.meant && !e.meant.IsZero() {
 		return true // a connection ends with the disk at its other end
 	}
-	m, f, _, err := codec.ReadMessage(e.bytes, messageBytesMax)
+	p, _, err := codec.ReadMessage(e.bytes, messageBytesMax)
+	m := &p.Message
 	switch {
 	case err != nil && e.bad:
 		return false
@@ -196,7 +197,8 @@ func (w *network) deliver(e *envelope) bool {
 	case m.Group != group:
 		w.s.violate("message of group %d from node %d to %d", m.Group, e.from, e.to)
 	default:
-		n.box.packets = append(n.box.packets, packet{codec.Packet{Node: e.from, Message: m, Frame: f}, e.incarnation, e.address})
+		p.Node = e.from
+		n.box.packets = append(n.box.packets, packet{p, e.incarnation, e.address})
 		n.wake()
 	}
 	return true
