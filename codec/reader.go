@@ -1,6 +1,9 @@
 package codec
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // reader takes values off a buffer; after the first one that does not fit it returns zeros and failed is set. For
 // structures read seldom: those of the hot path have fixed offsets.
@@ -68,4 +71,13 @@ func (r *reader) flags(known byte) byte {
 		r.failed = true
 	}
 	return b & known
+}
+
+// logID reads a log id of fixed size.
+func (r *reader) logID() LogID {
+	b := r.bytes(logIDSize)
+	if b == nil {
+		return LogID{}
+	}
+	return LogID{readLeaderID(b), Index(binary.LittleEndian.Uint64(b[16:]))}
 }
