@@ -9,7 +9,7 @@
 // # One node
 //
 //	callers        Propose, ProposeAsync, ProposeBatch, Initialize, ChangeMembership, TransferLeadership,
-//	   |           Trigger, SetSwitches, ForgetLeader, Membership, Leader, Metrics, Close
+//	   |           Trigger, SetSwitches, ForgetLeader, Membership, Leader, Metrics, ReadLog, Close
 //	   |                                    [Raft]
 //	   v
 //	pipeline.Intake ----> loop <---- mailbox <---- transport: packets, broken lanes
@@ -66,7 +66,7 @@
 // # Reading order
 //
 // config.go and raft.go, what a program sees; membership.go and change.go, leadership.go, the rest of it; loop.go, one
-// round; carry.go, what a step asks for; errand.go and change_errand.go; feed.go, the way to the state machine; mailbox.go
+// round; carry.go, what a step asks for; errand.go and change_errand.go; feed.go, the way to the state machine; readlog.go; mailbox.go
 // and peers.go; close.go; metrics.go; errors.go; adapters.go, our log and transport.
 //
 // cost_test.go measures what a dead, slow or removed peer costs the others, when asked to:

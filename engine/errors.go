@@ -68,6 +68,31 @@ type ChangedError = consensus.ChangedError
 // BehindError says which new voter had not caught up when the wait for it ended; see [Raft.ChangeMembership].
 type BehindError = consensus.BehindError
 
+// ErrPurged is wrapped by a [PurgedError].
+var ErrPurged = errors.New("purged")
+
+// PurgedError is what [Raft.ReadLog] ends with where an entry that is asked for is not in the log any more. The caller
+// goes on from First, or looks for the entry's effect in the state.
+type PurgedError struct {
+	Index codec.Index // asked for
+	// First and Last are the committed entries that the log holds; it holds none where First is above Last.
+	First, Last codec.Index
+}
+
+// Error names the entry and what the log holds.
+func (e *PurgedError) Error() string {
+	if e.First > e.Last {
+		return fmt.Sprintf("entry %d is %v: the log holds no committed entry, the next one is %d", e.Index, ErrPurged, e.First)
+	}
+	return fmt.Sprintf("entry %d is %v: the log holds the committed entries %d to %d", e.Index, ErrPurged, e.First, e.Last)
+}
+
+// Unwrap returns [ErrPurged].
+func (e *PurgedError) Unwrap() error { return ErrPurged }
+
+// errWitnessEntries is wrapped by [Raft.ReadLog] on a witness, which keeps no entries.
+var errWitnessEntries = errors.New("this node is a witness and keeps no entries")
+
 // errLostLeadership is the cause in the [UnknownError] of proposals that a leader had accepted and not committed when it
 // lost its office. The caller asks the next leader what became of them.
 var errLostLeadership = errors.New("this node lost its leadership")
