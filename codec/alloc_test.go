@@ -26,6 +26,8 @@ func TestNoAllocation(t *testing.T) {
 	m := Message{Kind: MessageAppend, Group: 1, Log: LogID{LeaderID{1, 1}, 1}}
 	message := append(AppendMessage(nil, &m, len(frame)), frame...)
 	header := make([]byte, 0, MessageHeaderSize)
+	_, snapshot := sampleSnapshot()
+	data := append(make([]byte, DataHeaderSize), payload...)
 	entries := make([]Entry, 0, meta.Count)
 	handshake := make([]byte, 0, HandshakeSizeMax)
 	for name, step := range map[string]func(){
@@ -53,6 +55,17 @@ func TestNoAllocation(t *testing.T) {
 		},
 		"ReadMessage of half a message": func() {
 			if _, _, err := ReadMessage(message[:100], 1<<20); err != ErrShort {
+				t.Fatal(err)
+			}
+		},
+		"SealData": func() { SealData(data) },
+		"ReadMessage with data": func() {
+			if p, _, err := ReadMessage(snapshot, 1<<20); err != nil || len(p.Data.Payload()) == 0 {
+				t.Fatal(err)
+			}
+		},
+		"ReadMessage of half the data": func() {
+			if _, _, err := ReadMessage(snapshot[:len(snapshot)-1], 1<<20); err != ErrShort {
 				t.Fatal(err)
 			}
 		},

@@ -63,7 +63,7 @@ func BenchmarkAppendEntries(b *testing.B) {
 }
 
 func BenchmarkAppendMessage(b *testing.B) {
-	m := sampleMessages()[0].value
+	m := sampleMessages(b)[0].value.Message
 	buf := make([]byte, 0, MessageHeaderSize)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -72,7 +72,7 @@ func BenchmarkAppendMessage(b *testing.B) {
 }
 
 func BenchmarkReadMessage(b *testing.B) {
-	m := sampleMessages()[0].value
+	m := sampleMessages(b)[0].value.Message
 	src := AppendMessage(nil, &m, 0)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -32,10 +32,12 @@
 //   - The message is the append header, and the form of every other message between peers. All that differs from peer
 //     to peer or from moment to moment stands in it: the sender's vote, the log id before the frame, the commit index,
 //     the stream, the send stamp. Answers echo stream and stamp, so that a late answer is known for what it is.
+//     Snapshots and forwarded proposals are no frames; their bytes stand behind the message as [Data].
 //   - The envelope belongs to one node's log and is described in package wal.
 //
 // The buffer that becomes a frame is allocated with [FrameHeaderSize] bytes of room, entries are appended behind it with
-// [AppendEntry], and [SealFrame] writes the header into the room: nothing is copied.
+// [AppendEntry], and [SealFrame] writes the header into the room: nothing is copied. Data is made the same way
+// ([DataHeaderSize], [SealData]).
 //
 // A [Membership] is the content of a membership entry. A [Handshake] opens each connection and names its protocol
 // version, cluster, nodes, incarnation and lane.
@@ -49,9 +51,9 @@
 //   - A decoder never panics, and checks each length against its limit and against what is there before it allocates.
 //     A compressed body is unpacked into a buffer of the size its frame states, never more, and only where the body
 //     claims the same size.
-//   - Any one flipped bit in a frame, message or handshake is found: everything is under a CRC32C or must be zero. A
+//   - Any one flipped bit in a frame, message, data or handshake is found: everything is under a CRC32C or must be zero. A
 //     membership has no checksum of its own; the frame around it has.
-//   - Encoding and parsing a frame or a message allocates nothing beyond the caller's buffer. Compressing, unpacking and
+//   - Encoding and parsing a frame, message or data allocates nothing beyond the caller's buffer. Compressing, unpacking and
 //     reading a membership or a handshake do allocate: they are seldom, or the price of the option.
 //   - What a decoder returns aliases its input where the doc comment says so, and shares nothing with it elsewhere.
 //   - An encoder given a value that no decoder would accept panics: that is a bug of ours, found where it is made
@@ -64,6 +66,7 @@
 //	types.go        Term, Index, LeaderID, LogID, Vote and the two orders of votes, Entry
 //	frame.go        the frame: layout, sealing, reading, cutting
 //	message.go      the messages between peers: what each field means in each kind, layout
+//	data.go         what follows a message that is no frame
 //	membership.go   voter configs, nodes, what they are to become
 //	quorum.go       the four kinds of quorum system, in form
 //	handshake.go    the opening of a connection, lanes, verdicts
@@ -79,10 +82,10 @@
 //     is written in place. Variable-length integers only where sizes vary: entries and memberships.
 //   - Compression is kept only where it makes the body smaller, and then copied out at its exact size, because logs hold
 //     frames in memory and count their bytes.
-//   - The message's CRC covers its header alone; the frame has its own. A reader can trust the size in a header before
-//     the frame has arrived.
-//   - The last four bytes of both headers are zero and outside the checksum. They keep what follows aligned to eight
-//     bytes, and a decoder refuses them otherwise.
+//   - The message's CRC covers its header alone; frame and data have their own. A reader can trust the size in a header
+//     before the body has arrived.
+//   - The last four bytes of a frame's and a message's header are zero and outside the checksum. They keep what follows
+//     aligned to eight bytes, and a decoder refuses them otherwise.
 //   - A frame's body may hold 64 MiB. A batch is far smaller in practice; the limit is what a decoder must be ready to
 //     allocate, and for a compressed frame that may be far more than arrived.
 package codec

@@ -38,7 +38,8 @@ type FrameMeta struct {
 	Count  uint32    // number of entries, at least 1
 	Kind   EntryKind // of every entry; blank and membership frames hold exactly one
 	Size   int       // bytes of the whole frame as stored
-	// HeaderOnly says that the frame's entries are left out: the form in which a witness gets and keeps normal frames.
+	// HeaderOnly says that the frame's entries are left out: the form in which a witness gets and keeps frames of commands
+	// (see [EntryKind.Commands]).
 	HeaderOnly bool
 }
 
@@ -122,7 +123,7 @@ func (f Frame) Meta() FrameMeta {
 const headerOnly = 1
 
 // HeaderFrame returns the frame that m describes without its entries: [FrameHeaderSize] bytes that say whose entries
-// stood where. m.Size is ignored. Only normal frames have this form; another is a bug of the caller.
+// stood where. m.Size is ignored. Only frames of commands have this form; another is a bug of the caller.
 func HeaderFrame(m FrameMeta) Frame {
 	if m.HeaderOnly = true; !m.plausible() {
 		panic(fmt.Sprintf("BUG: header of a frame of %d %v entries from index %d", m.Count, m.Kind, m.First))

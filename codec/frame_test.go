@@ -132,7 +132,7 @@ func TestReadFrameRefuses(t *testing.T) {
 		{"body above the limit", 0, func(b []byte) []byte { le.PutUint32(b[4:], FrameBodyMax+1); return b }, ErrTooLarge},
 		{"checksum", 0, func(b []byte) []byte { b[48]++; return b }, ErrCorrupt},
 		{"kind zero", 0, func(b []byte) []byte { b[1] = 0; return reseal(b) }, ErrCorrupt},
-		{"unknown kind", 0, func(b []byte) []byte { b[1] = 4; return reseal(b) }, ErrCorrupt},
+		{"unknown kind", 0, func(b []byte) []byte { b[1] = byte(EntryRestore + 1); return reseal(b) }, ErrCorrupt},
 		{"unknown compression", 0, func(b []byte) []byte { b[2] = 3; return reseal(b) }, ErrCorrupt},
 		{"unknown form", 0, func(b []byte) []byte { b[3] = 2; return reseal(b) }, ErrCorrupt},
 		{"unknown form without a body", 6, func(b []byte) []byte { b[3] = 3; return reseal(b) }, ErrCorrupt},

@@ -126,18 +126,21 @@ func FuzzCompression(f *testing.F) {
 }
 
 func FuzzReadMessage(f *testing.F) {
-	for _, s := range sampleMessages() {
-		f.Add(AppendMessage(nil, &s.value, 0))
+	for _, s := range sampleMessages(f) {
+		f.Add(wire(&s.value))
 	}
-	_, _, b := sampleAppend(f)
-	f.Add(b)
 	f.Fuzz(func(t *testing.T, src []byte) {
 		checkMessageDecoder(t, src)
-		if len(src) >= MessageHeaderSize {
-			mended := bytes.Clone(src)
-			binary.LittleEndian.PutUint32(mended, uint32(len(mended)))
-			mended[4] = MessageVersion
-			checkMessageDecoder(t, remessage(mended))
+		if len(src) < MessageHeaderSize {
+			return
+		}
+		mended := bytes.Clone(src)
+		binary.LittleEndian.PutUint32(mended, uint32(len(mended)))
+		mended[4] = MessageVersion
+		checkMessageDecoder(t, remessage(mended))
+		if body := mended[MessageHeaderSize:]; len(body) > DataHeaderSize {
+			binary.LittleEndian.PutUint32(body, Checksum(body[DataHeaderSize:]))
+			checkMessageDecoder(t, mended)
 		}
 	})
 }
@@ -150,10 +153,37 @@ func checkMessageDecoder(t *testing.T, src []byte) {
 		}
 		return
 	}
-	again := append(AppendMessage(nil, &p.Message, len(p.Body())), p.Body()...)
-	if !bytes.Equal(again, src[:n]) {
+	if !p.Frame.IsZero() && !p.Data.IsZero() {
+		t.Fatalf("%v message with a frame and data", p.Message.Kind)
+	}
+	if again := wire(&p); !bytes.Equal(again, src[:n]) {
 		t.Fatalf("encoded again as %x, was %x", again, src[:n])
 	}
+}
+
+// FuzzData: data that was read is what was sealed, and bytes with another checksum are none.
+func FuzzData(f *testing.F) {
+	f.Add([]byte("a piece of a snapshot"), uint32(0))
+	f.Add([]byte{0}, uint32(1))
+	f.Add([]byte{}, uint32(0))
+	f.Fuzz(func(t *testing.T, payload []byte, damage uint32) {
+		if len(payload) == 0 {
+			if d, err := ReadData(make([]byte, DataHeaderSize)); !errors.Is(err, ErrCorrupt) || !d.IsZero() {
+				t.Fatalf("data without a payload read as %x, %v", d.Bytes(), err)
+			}
+			return
+		}
+		sealed := sampleData(string(payload))
+		b := bytes.Clone(sealed.Bytes())
+		binary.LittleEndian.PutUint32(b, binary.LittleEndian.Uint32(b)^damage)
+		d, err := ReadData(b)
+		switch {
+		case damage != 0 && (!errors.Is(err, ErrCorrupt) || !d.IsZero()):
+			t.Fatalf("a checksum that is off by %08x read as %x, %v", damage, d.Bytes(), err)
+		case damage == 0 && (err != nil || !bytes.Equal(d.Payload(), payload) || !bytes.Equal(d.Bytes(), sealed.Bytes())):
+			t.Fatalf("read %x, %v; want %x", d.Payload(), err, payload)
+		}
+	})
 }
 
 func FuzzReadMembership(f *testing.F) {

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/hex"
 	"flag"
 	"fmt"
@@ -85,15 +86,18 @@ func TestFrameGolden(t *testing.T) {
 }
 
 func TestMessageGolden(t *testing.T) {
+	samples := sampleMessages(t)
 	var got []named[[]byte]
-	for _, s := range sampleMessages() {
-		got = append(got, named[[]byte]{s.name, AppendMessage(nil, &s.value, 0)})
+	for _, s := range samples {
+		got = append(got, named[[]byte]{s.name, wire(&s.value)})
 	}
-	_, _, appendBytes := sampleAppend(t)
-	got = append(got, named[[]byte]{"append with frame", appendBytes})
 	want := golden(t, "message", got)
-	for _, g := range got {
-		checkGolden(t, g.name, want[g.name], g.value)
+	for i, s := range samples {
+		checkGolden(t, s.name, want[s.name], got[i].value)
+		p, n, err := ReadMessage(want[s.name], 1<<20)
+		if err != nil || n != len(want[s.name]) || p.Message != s.value.Message || !bytes.Equal(p.Body(), s.value.Body()) {
+			t.Errorf("%s: read %+v, %d bytes, %v; want %+v", s.name, p.Message, n, err, s.value.Message)
+		}
 	}
 }
 
@@ -148,11 +152,10 @@ func TestFlippedBits(t *testing.T) {
 	for _, s := range sampleFrames() {
 		flip("frame "+s.name, s.value.seal(t).Bytes(), frame)
 	}
-	for _, s := range sampleMessages() {
-		flip("message "+s.name, AppendMessage(nil, &s.value, 0), message)
+	for _, s := range sampleMessages(t) {
+		flip("message "+s.name, wire(&s.value), message)
 	}
-	_, _, appendBytes := sampleAppend(t)
-	flip("message append", appendBytes, message)
+	flip("data", sampleData("payload").Bytes(), func(b []byte) error { _, err := ReadData(b); return err })
 	for _, s := range sampleHandshakes() {
 		flip("handshake "+s.name, AppendHandshake(nil, &s.value), handshake)
 	}

@@ -83,7 +83,7 @@ func TestHandshakeNames(t *testing.T) {
 			t.Errorf("status %d prints as %q, want %q", uint8(status), status, want)
 		}
 	}
-	for lane, want := range map[Lane]string{LaneControl: "control", LaneAppend: "append", LaneEnd: "Lane(3)"} {
+	for lane, want := range map[Lane]string{LaneControl: "control", LaneAppend: "append", LaneSnapshot: "snapshot", LaneEnd: "Lane(4)"} {
 		if lane.String() != want {
 			t.Errorf("lane %d prints as %q, want %q", uint8(lane), lane, want)
 		}

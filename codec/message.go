@@ -9,8 +9,8 @@ import (
 // MessageVersion is the version byte of the message format.
 const MessageVersion = 1
 
-// MessageHeaderSize is the size in bytes of a message without what follows it: an append may carry a frame, a piece of a
-// snapshot, forwarded proposals and their answers carry [Data].
+// MessageHeaderSize is the size in bytes of a message without its body: the frame that an append may carry, or the [Data]
+// that a piece of a snapshot and forwarded proposals carry and the answer to the latter may.
 const MessageHeaderSize = 88
 
 // MessageKind says what a message is. The order is that of the dispatch table in engine/consensus.
@@ -91,31 +91,42 @@ func (k MessageKind) Lane() Lane {
 	return LaneControl
 }
 
-// body says what may follow the header of a message of this kind.
-func (k MessageKind) body() (frame, data bool) {
-	return k == MessageAppend, k == MessageSnapshot || k == MessageForward || k == MessageForwardReply
+// takes reports whether a body of that many bytes may follow the header of a message of this kind: a frame's or none
+// behind an append, data's behind a piece of a snapshot and forwarded proposals, data's or none behind the answer to those.
+func (k MessageKind) takes(bodySize int) bool {
+	switch k {
+	case MessageAppend:
+		return bodySize == 0 || bodySize >= FrameHeaderSize
+	case MessageSnapshot, MessageForward:
+		return bodySize > DataHeaderSize
+	case MessageForwardReply:
+		return bodySize == 0 || bodySize > DataHeaderSize
+	}
+	return bodySize == 0
 }
 
 // Message is one protocol message without the frame or data it may carry. Who sent it is known from the connection's
 // handshake, not from the message. What each field means in each kind:
 //
-//	            Vote            Log                          Commit    Stream  Stamp
-//	vote        candidate's     candidate's last log id      -         -       sent
-//	vote reply  voter's, now    voter's last log id          -         -       echoed
-//	append      leader's        log id before the frame      leader's  stream  sent
-//	   reply    follower's      matched and flushed (ok),    -         echoed  echoed
+//	            Vote            Log                          Commit      Stream  Stamp
+//	vote        candidate's     candidate's last log id      -           -       sent
+//	   reply    voter's, now    voter's last log id          -           -       echoed
+//	append      leader's        log id before the frame      leader's    stream  sent
+//	   reply    follower's      matched and flushed (ok),    -           echoed  echoed
 //	                            or where to look (conflict)
-//	heartbeat   leader's        last id known to match       leader's  -       sent
-//	   reply    follower's      follower's last log id       -         -       echoed
-//	transfer    leader's        leader's last log id         leader's  -       sent
-//	   reply    target's        target's last log id         -         -       echoed
-//	snapshot    leader's        last id of the snapshot      -         stream  sent
-//	   reply    follower's      the same                     bytes     echoed  echoed
-//	                                                         held
-//	read        asker's         -                            -         token   sent
-//	   reply    leader's        -                            index     echoed  echoed
-//	forward     sender's        -                            -         token   sent
-//	   reply    receiver's      first entry's id             -         echoed  echoed
+//	heartbeat   leader's        last id known to match       leader's    -       sent
+//	   reply    follower's      follower's last log id       -           -       echoed
+//	transfer    leader's        leader's last log id         leader's    -       sent
+//	   reply    target's        target's last log id         -           -       echoed
+//	snapshot    leader's        last id in the snapshot      -           stream  sent
+//	   reply    follower's      echoed                       bytes held  echoed  echoed
+//	read        asker's         -                            -           token   sent
+//	   reply    leader's        -                            read index  echoed  echoed
+//	forward     sender's        -                            -           token   sent
+//	   reply    receiver's      first entry's id             -           echoed  echoed
+//
+// A field with "-" says nothing. What the data of a snapshot, a forward and its reply holds is said where the engine writes
+// it.
 //
 // A granted vote's reply carries exactly the candidate's vote, so it can't be taken for an answer to another campaign.
 // PreVote marks a vote request that only asks whether the vote would be granted (thesis 9.6), and its reply; Transfer a
@@ -127,7 +138,7 @@ func (k MessageKind) body() (frame, data bool) {
 //	 4  1  version
 //	 5  1  kind
 //	 6  1  status
-//	 7  1  flags: bit 0 the vote is committed, bit 1 pre-vote, bit 2 transfer, bits 3-4 vote mode, bit 5 wants a snapshot
+//	 7  1  flags, by bit: 0 the vote is committed, 1 pre-vote, 2 transfer, 3 and 4 the vote mode, 5 wants a snapshot
 //	 8  8  group
 //	16 16  vote: term, node
 //	32 24  log: term, node, index
@@ -150,7 +161,7 @@ type Message struct {
 	WantSnapshot bool
 	// Mode is the vote mode of the sender's membership, 0 for none.
 	Mode   VoteMode
-	Stream uint64 // which stream of appends to this peer; a new one starts after each break
+	Stream uint64 // which stream of appends to this peer, a new one after each break; or the asker's name for what it asks
 	Stamp  int64  // sender's clock at sending, in ns since its own origin; answers echo it
 }
 
@@ -183,9 +194,9 @@ func (m *Message) flags() byte {
 	return flags
 }
 
-// AppendMessage appends the message's bytes to dst. bodySize is the number of bytes of the frame or data that the caller
-// sends right after them (see [Packet.Body]), or 0; only an append may carry a frame. A message that no reader would
-// accept is a bug of the caller.
+// AppendMessage appends the message's bytes to dst, without its body: bodySize is the number of bytes of the frame or data
+// that the caller sends right behind them (see [Packet.Body]), or 0. A message that no reader would accept is a bug of the
+// caller; that the body is of the form its kind asks for is not checked here.
 func AppendMessage(dst []byte, m *Message, bodySize int) []byte {
 	if !m.plausible() || !m.Kind.takes(bodySize) {
 		panic(fmt.Sprintf("BUG: %v message with status %v, flags %02x and a body of %d bytes", m.Kind, m.Status, m.flags(), bodySize))
@@ -205,21 +216,6 @@ func AppendMessage(dst []byte, m *Message, bodySize int) []byte {
 	dst = le.AppendUint64(dst, uint64(m.Stamp))
 	dst = le.AppendUint32(dst, Checksum(dst[start:start+80]))
 	return le.AppendUint32(dst, 0)
-}
-
-// takes reports whether a body of that many bytes may follow a message of this kind. Pieces of snapshots and forwarded
-// proposals are never without one.
-func (k MessageKind) takes(bodySize int) bool {
-	frame, data := k.body()
-	switch {
-	case bodySize == 0:
-		return k != MessageSnapshot && k != MessageForward
-	case frame:
-		return bodySize >= FrameHeaderSize
-	case data:
-		return bodySize > DataHeaderSize
-	}
-	return false
 }
 
 // plausible reports whether such a message may be sent: a known kind and mode, flags of votes in votes alone, a verdict in
@@ -245,10 +241,10 @@ func (m *Message) plausible() bool {
 	return false
 }
 
-// MessageSize returns the size in bytes of the message that starts src, frame or data included, checking only what is
-// needed to wait for the rest: [ErrShort] below 6 bytes, [ErrVersion], [ErrTooLarge] beyond limit, [ErrCorrupt] for an
-// unknown kind, a size below the header's, or one that can't be of its kind. Nothing vouches for the
-// size yet: [ReadMessage] checks it as soon as the header is complete.
+// MessageSize returns the size in bytes of the message that starts src, body included, checking only what is needed to wait
+// for the rest: [ErrShort] below 6 bytes, [ErrVersion], [ErrTooLarge] beyond limit, [ErrCorrupt] for an unknown kind, a size
+// below the header's, and one that no message of that kind has. Nothing vouches for the size yet: [ReadMessage] checks it
+// as soon as the header is complete.
 func MessageSize(src []byte, limit int) (int, error) {
 	if len(src) < 6 {
 		return 0, ErrShort
@@ -264,15 +260,15 @@ func MessageSize(src []byte, limit int) (int, error) {
 	case int64(size) > int64(limit):
 		return 0, fmt.Errorf("%v message of %d bytes, limit %d: %w", kind, size, limit, ErrTooLarge)
 	case !kind.takes(int(size) - MessageHeaderSize):
-		return 0, fmt.Errorf("%v message of %d bytes, header alone has %d: %w", kind, size, MessageHeaderSize, ErrCorrupt)
+		return 0, fmt.Errorf("%v message with a body of %d bytes: %w", kind, size-MessageHeaderSize, ErrCorrupt)
 	}
 	return int(size), nil
 }
 
-// ReadMessage reads the message that starts src, with the frame or data it carries, and returns its size. Both alias
+// ReadMessage reads the message that starts src, with the frame or data it carries, and returns its size. The body aliases
 // src; the packet names no node. limit bounds the whole in bytes. The header is checked before the rest is waited for, so
 // a damaged size never makes a reader wait. Errors as [MessageSize], [ReadFrame] and [ReadData]; [ErrCorrupt] too for a
-// wrong checksum, reserved bits, a status that does not belong to the kind, and a frame that does not continue the
+// wrong checksum, reserved bits, a status or flag that does not belong to the kind, and a frame that does not continue the
 // append's log id.
 func ReadMessage(src []byte, limit int) (Packet, int, error) {
 	n, err := MessageSize(src, limit)
@@ -290,13 +286,11 @@ func ReadMessage(src []byte, limit int) (Packet, int, error) {
 		return Packet{}, 0, ErrShort
 	}
 	p := Packet{Message: m}
-	if n == MessageHeaderSize {
-		return p, n, nil
-	}
-	body := src[MessageHeaderSize:n:n]
-	if frame, _ := m.Kind.body(); frame {
+	switch body := src[MessageHeaderSize:n:n]; {
+	case len(body) == 0:
+	case m.Kind == MessageAppend:
 		p.Frame, err = readBodyFrame(&m, body)
-	} else {
+	default:
 		p.Data, err = ReadData(body)
 	}
 	if err != nil {

@@ -80,35 +80,84 @@ func sampleFrames() []named[frameSpec] {
 		{"header only", frameSpec{
 			meta: FrameMeta{Group: 7, Leader: leader, First: 0x1112131415161718, Count: 3, Kind: EntryNormal, HeaderOnly: true},
 		}},
+		{"session", frameSpec{
+			meta:    FrameMeta{Group: 7, Leader: leader, First: 9, Count: 2, Kind: EntrySession},
+			entries: [][]byte{[]byte("opening"), []byte("a command")},
+		}},
+		{"restore", frameSpec{
+			meta:    FrameMeta{Group: 7, Leader: leader, First: 11, Count: 1, Kind: EntryRestore},
+			entries: [][]byte{[]byte("a part")},
+		}},
+		{"header only, session", frameSpec{
+			meta: FrameMeta{Group: 7, Leader: leader, First: 9, Count: 2, Kind: EntrySession, HeaderOnly: true},
+		}},
 	}
 }
 
-func sampleMessages() []named[Message] {
+// sampleMessages holds each kind, each verdict, each flag and each form of body.
+func sampleMessages(t testing.TB) []named[Packet] {
+	t.Helper()
 	vote := Vote{Leader: LeaderID{Term: 0x2122232425262728, Node: 2}, Committed: true}
 	log := LogID{Leader: LeaderID{Term: 0x3132333435363738, Node: 1}, Index: 0x4142434445464748}
+	candidate := Vote{Leader: LeaderID{Term: 5, Node: 2}}
+	of := func(m Message) Packet { return Packet{Message: m} }
 	all := func(kind MessageKind, status Status) Message {
 		return Message{Kind: kind, Status: status, Group: 9, Vote: vote, Log: log, Commit: 0x51, Stream: 0x61, Stamp: -0x71}
 	}
-	candidate := Vote{Leader: LeaderID{Term: 5, Node: 2}}
-	return []named[Message]{
-		{"vote", Message{Kind: MessageVote, Group: 1, Vote: candidate, Log: log, Stamp: 1 << 40}},
-		{"vote reply granted", Message{Kind: MessageVoteReply, Status: StatusOK, Vote: candidate, Log: log, Stamp: 1 << 40}},
-		{"vote reply refused", Message{Kind: MessageVoteReply, Status: StatusRefused, Vote: vote, Log: log, Stamp: 1 << 40}},
-		{"append without frame", all(MessageAppend, StatusNone)},
-		{"append reply ok", all(MessageAppendReply, StatusOK)},
-		{"append reply conflict", all(MessageAppendReply, StatusConflict)},
-		{"append reply refused", all(MessageAppendReply, StatusRefused)},
-		{"heartbeat", all(MessageHeartbeat, StatusNone)},
-		{"heartbeat reply", all(MessageHeartbeatReply, StatusOK)},
-		{"pre-vote", Message{Kind: MessageVote, Group: 1, Vote: candidate, Log: log, PreVote: true, Mode: SeveralLeadersPerTerm}},
-		{"pre-vote reply", Message{Kind: MessageVoteReply, Status: StatusOK, Group: 1, Vote: candidate, PreVote: true}},
-		{"vote for a transfer", Message{Kind: MessageVote, Group: 1, Vote: candidate, Log: log, Transfer: true, Mode: OneLeaderPerTerm}},
-		{"transfer", all(MessageTransfer, StatusNone)},
-		{"transfer reply refused", all(MessageTransferReply, StatusRefused)},
+	data := func(kind MessageKind, status Status, payload string) Packet {
+		return Packet{Message: all(kind, status), Data: sampleData(payload)}
+	}
+	wants := all(MessageHeartbeatReply, StatusOK)
+	wants.WantSnapshot = true
+	appendMessage, frame, _ := sampleAppend(t)
+	return []named[Packet]{
+		{"vote", of(Message{Kind: MessageVote, Group: 1, Vote: candidate, Log: log, Stamp: 1 << 40})},
+		{"vote reply granted", of(Message{Kind: MessageVoteReply, Status: StatusOK, Vote: candidate, Log: log, Stamp: 1 << 40})},
+		{"vote reply refused", of(Message{Kind: MessageVoteReply, Status: StatusRefused, Vote: vote, Log: log, Stamp: 1 << 40})},
+		{"append without frame", of(all(MessageAppend, StatusNone))},
+		{"append reply ok", of(all(MessageAppendReply, StatusOK))},
+		{"append reply conflict", of(all(MessageAppendReply, StatusConflict))},
+		{"append reply refused", of(all(MessageAppendReply, StatusRefused))},
+		{"heartbeat", of(all(MessageHeartbeat, StatusNone))},
+		{"heartbeat reply", of(all(MessageHeartbeatReply, StatusOK))},
+		{"pre-vote", of(Message{Kind: MessageVote, Group: 1, Vote: candidate, Log: log, PreVote: true, Mode: SeveralLeadersPerTerm})},
+		{"pre-vote reply", of(Message{Kind: MessageVoteReply, Status: StatusOK, Group: 1, Vote: candidate, PreVote: true})},
+		{"vote for a transfer", of(Message{Kind: MessageVote, Group: 1, Vote: candidate, Log: log, Transfer: true, Mode: OneLeaderPerTerm})},
+		{"transfer", of(all(MessageTransfer, StatusNone))},
+		{"transfer reply refused", of(all(MessageTransferReply, StatusRefused))},
+		{"append with frame", Packet{Message: appendMessage, Frame: frame}},
+		{"heartbeat reply that wants a snapshot", of(wants)},
+		{"snapshot", data(MessageSnapshot, StatusNone, "a piece of a snapshot")},
+		{"snapshot reply ok", of(all(MessageSnapshotReply, StatusOK))},
+		{"snapshot reply refused", of(all(MessageSnapshotReply, StatusRefused))},
+		{"read", of(all(MessageRead, StatusNone))},
+		{"read reply ok", of(all(MessageReadReply, StatusOK))},
+		{"read reply refused", of(all(MessageReadReply, StatusRefused))},
+		{"forward", data(MessageForward, StatusNone, "\x00")},
+		{"forward reply ok", data(MessageForwardReply, StatusOK, "results")},
+		{"forward reply refused", of(all(MessageForwardReply, StatusRefused))},
 	}
 }
 
-// sampleAppend is an append message with its frame, as they go over the wire.
+// wire returns a packet's bytes as they go between nodes.
+func wire(p *Packet) []byte {
+	return append(AppendMessage(nil, &p.Message, len(p.Body())), p.Body()...)
+}
+
+func sampleData(payload string) Data {
+	return SealData(append(make([]byte, DataHeaderSize), payload...))
+}
+
+// sampleSnapshot is a message with data, and its bytes.
+func sampleSnapshot() (Packet, []byte) {
+	p := Packet{
+		Message: Message{Kind: MessageSnapshot, Group: 7, Log: LogID{LeaderID{4, 1}, 1000}, Stream: 3, Stamp: 99},
+		Data:    sampleData("thirty bytes of some snapshot."),
+	}
+	return p, wire(&p)
+}
+
+// sampleAppend is an append message with its frame, and the bytes of both.
 func sampleAppend(t testing.TB) (Message, Frame, []byte) {
 	t.Helper()
 	f := sampleFrames()[0].value.seal(t)
@@ -121,7 +170,7 @@ func sampleAppend(t testing.TB) (Message, Frame, []byte) {
 		Stream: 3,
 		Stamp:  99,
 	}
-	return m, f, append(AppendMessage(nil, &m, len(f.Bytes())), f.Bytes()...)
+	return m, f, wire(&Packet{Message: m, Frame: f})
 }
 
 func sampleMemberships() []named[Membership] {
@@ -164,6 +213,7 @@ func sampleHandshakes() []named[Handshake] {
 	return []named[Handshake]{
 		{"hello", Handshake{HandshakeHello, RolePeer, LaneAppend, 1, 2, incarnation, "demo", "10.0.0.1:7000"}},
 		{"accepted", Handshake{HandshakeAccepted, RolePeer, LaneControl, 2, 1, incarnation, "demo", ""}},
+		{"snapshot lane", Handshake{HandshakeHello, RolePeer, LaneSnapshot, 3, 1, incarnation, "demo", "10.0.0.3:7000"}},
 		{"wrong cluster", Handshake{HandshakeWrongCluster, RolePeer, LaneControl, 2, 1, Incarnation{}, longest, strings.Repeat("a", AddressBytesMax)}},
 	}
 }

@@ -138,7 +138,8 @@ const (
 	EntryBlank EntryKind = 2
 	// EntryMembership carries an encoded [Membership].
 	EntryMembership EntryKind = 3
-	// EntrySession carries a client session's command: opening, closing, or a caller's bytes that are applied once.
+	// EntrySession carries a client session's command (thesis 6.3): opening, closing, or a caller's bytes that are applied
+	// once.
 	EntrySession EntryKind = 4
 	// EntryRestore carries a part of a state that replaces the state machine's.
 	EntryRestore EntryKind = 5

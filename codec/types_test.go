@@ -119,7 +119,9 @@ func TestNames(t *testing.T) {
 		{EntryNormal, "normal"},
 		{EntryBlank, "blank"},
 		{EntryMembership, "membership"},
-		{EntryKind(4), "EntryKind(4)"},
+		{EntrySession, "session"},
+		{EntryRestore, "restore"},
+		{EntryKind(6), "EntryKind(6)"},
 		{incarnation, "dead000000000000000000000000000f"},
 	} {
 		if c.value.String() != c.want {
@@ -134,5 +136,26 @@ func TestZeroValues(t *testing.T) {
 	}
 	if (LeaderID{0, 1}).IsZero() || (LogID{LeaderID{}, 1}).IsZero() || vote(0, 0, true).IsZero() || (Incarnation{15: 1}).IsZero() {
 		t.Error("a value that is set counts as zero")
+	}
+}
+
+// What a witness keeps without its entries, and what comes many to a frame: what callers proposed, and nothing else.
+func TestKindsOfCommands(t *testing.T) {
+	want := map[EntryKind]bool{EntryNormal: true, EntrySession: true, EntryRestore: true}
+	for kind := range EntryRestore + 2 {
+		if kind.Commands() != want[kind] {
+			t.Errorf("%v holds commands: %v, want %v", kind, kind.Commands(), want[kind])
+		}
+		for count := range uint32(3) {
+			m := FrameMeta{First: 1, Count: count, Kind: kind}
+			known := kind >= EntryNormal && kind <= EntryRestore
+			if got := m.plausible(); got != (known && (count == 1 || count == 2 && want[kind])) {
+				t.Errorf("%d %v entries in a frame: %v", count, kind, got)
+			}
+			m.HeaderOnly = true
+			if got := m.plausible(); got != (want[kind] && count > 0) {
+				t.Errorf("%d %v entries left out of a frame: %v", count, kind, got)
+			}
+		}
 	}
 }
