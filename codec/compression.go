@@ -78,17 +78,8 @@ func compressBody(buf []byte, c Compression) ([]byte, Compression) {
 	scratch := compressScratch.Get().(*[]byte)
 	defer compressScratch.Put(scratch)
 	body := buf[FrameHeaderSize:]
-	var stored []byte
-	switch c {
-	case CompressionS2:
-		*scratch = slices.Grow((*scratch)[:0], s2.MaxEncodedLen(len(body)))
-		stored = s2.Encode((*scratch)[:cap(*scratch)], body)
-	case CompressionZstd:
-		*scratch = zstdEncoder().EncodeAll(body, (*scratch)[:0])
-		stored = *scratch
-	default:
-		panic(fmt.Sprintf("BUG: compression %d", uint8(c)))
-	}
+	*scratch = Compress((*scratch)[:0], body, c)
+	stored := *scratch
 	if len(stored) >= len(body) {
 		return buf, CompressionNone
 	}
@@ -97,27 +88,56 @@ func compressBody(buf []byte, c Compression) ([]byte, Compression) {
 	return out, c
 }
 
-// body returns the frame's body, unpacked where needed into a buffer of the size the header states. The stored bytes
-// must claim that very size before the buffer is made, and can't fill more than it whatever they claim.
+// Compress appends src in a compressed form to dst. It may be longer than src; who keeps it keeps [CompressionNone] and src
+// itself then.
+func Compress(dst, src []byte, c Compression) []byte {
+	switch c {
+	case CompressionS2:
+		n := len(dst)
+		dst = slices.Grow(dst, s2.MaxEncodedLen(len(src)))
+		return dst[:n+len(s2.Encode(dst[n:cap(dst)], src))]
+	case CompressionZstd:
+		return zstdEncoder().EncodeAll(src, dst)
+	}
+	panic(fmt.Sprintf("BUG: compression %d", uint8(c)))
+}
+
+// Decompress unpacks what [Compress] made of size bytes, into buf where that is large enough. The stored bytes must claim
+// that very size before a buffer is made, and can't fill more than it whatever they claim. Errors wrap [ErrCorrupt], for
+// an unknown compression too.
+func Decompress(buf, stored []byte, c Compression, size int) ([]byte, error) {
+	if c != CompressionS2 && c != CompressionZstd {
+		return nil, fmt.Errorf("compression %d, want %d or %d: %w", uint8(c), CompressionS2, CompressionZstd, ErrCorrupt)
+	}
+	claimed, err := unpackedSize(stored, c)
+	if err == nil && claimed != uint64(size) {
+		err = fmt.Errorf("unpacks to %d bytes, header says %d", claimed, size)
+	}
+	var out []byte
+	if err == nil {
+		if cap(buf) < size {
+			buf = make([]byte, 0, size)
+		}
+		out, err = unpack(buf[:0:size], stored, c)
+	}
+	if err == nil && len(out) != size {
+		err = fmt.Errorf("unpacked to %d bytes, header says %d", len(out), size)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%v body of %d bytes: %w: %w", c, len(stored), err, ErrCorrupt)
+	}
+	return out, nil
+}
+
+// body returns the frame's body, unpacked where needed into a buffer of the size the header states.
 func (f Frame) body() ([]byte, error) {
 	stored, c := f.b[FrameHeaderSize:], f.Compression()
 	if c == CompressionNone {
 		return stored, nil
 	}
-	raw := int(binary.LittleEndian.Uint32(f.b[8:]))
-	claimed, err := unpackedSize(stored, c)
-	if err == nil && claimed != uint64(raw) {
-		err = fmt.Errorf("unpacks to %d bytes, header says %d", claimed, raw)
-	}
-	var out []byte
-	if err == nil {
-		out, err = unpack(make([]byte, 0, raw), stored, c)
-	}
-	if err == nil && len(out) != raw {
-		err = fmt.Errorf("unpacked to %d bytes, header says %d", len(out), raw)
-	}
+	out, err := Decompress(nil, stored, c, int(binary.LittleEndian.Uint32(f.b[8:])))
 	if err != nil {
-		return nil, fmt.Errorf("frame %v: %v body of %d bytes: %w: %w", f.Meta().LastID(), c, len(stored), err, ErrCorrupt)
+		return nil, fmt.Errorf("frame %v: %w", f.Meta().LastID(), err)
 	}
 	return out, nil
 }

@@ -72,6 +72,7 @@
 //	handshake.go    the opening of a connection, lanes, verdicts
 //	compression.go  s2 and zstd bodies, and how they stay bounded
 //	base.go         where a log begins, with the membership in force there
+//	chunk.go        pieces of snapshots, as messages bring them
 //	exchange.go     the structs that pipeline, wal and netio hand to each other
 //	reader.go       a small cursor for the formats of variable layout
 //	errors.go       the ways in which bytes fail to be a value
