@@ -24,12 +24,12 @@ type Config struct {
 	Listen string
 
 	// LaneBytesMax bounds what is queued and unsent for one peer on one lane, in bytes on the wire. Default 128 MiB:
-	// two of the largest messages. What is queued are references to frames that the log holds anyway; the engine's
-	// own window per peer is the bound that matters in normal work, this one holds where that fails. Want at least
-	// MessageBytesMax, or the largest message would never leave.
+	// two of the largest messages. What is queued are references to frames that the log holds anyway, or to pieces of a
+	// snapshot; the engine's own windows per peer are the bounds that matter in normal work, this one holds where they
+	// fail. Want at least MessageBytesMax, or the largest message would never leave.
 	LaneBytesMax int
-	// MessageBytesMax bounds one message with its frame, in bytes, both ways. Default and maximum: the largest frame
-	// that codec allows. It must be the same on all nodes, or a larger frame of one ends the connection at another.
+	// MessageBytesMax bounds one message with its frame or data, in bytes, both ways. Default and maximum: the largest frame
+	// that codec allows. It must be the same on all nodes, or a larger message of one ends the connection at another.
 	MessageBytesMax int
 	// EventLoops is the number of gnet event loops. Default 1: on one connection all work is done by one loop anyway,
 	// nodes of one process share its cores, and a loop that is woken for nothing costs the others. A node with many
@@ -43,7 +43,7 @@ type Config struct {
 	DialTimeout time.Duration
 	// BackoffMin and BackoffMax bound the wait between two attempts to reach a peer. It doubles from min to max and
 	// half of it is random, so that peers do not come back in step. Defaults 20 ms and 1 s: a restarted peer is back
-	// within about a second, and a dead one costs two dials a second at most (one a lane).
+	// within about a second, and a dead one costs three dials a second (one a lane).
 	BackoffMin, BackoffMax time.Duration
 	// PeerTimeout is how long sent bytes may stay unacknowledged, or an idle peer may not answer TCP's keep-alive
 	// probes, before the connection is given up. Default 5 s, at least 1 s. A peer that lost power sends no FIN;
@@ -52,7 +52,7 @@ type Config struct {
 
 	// ConnectionsMax bounds accepted connections, those in handshake included. Default 1024.
 	ConnectionsMax int
-	// ConnectionsPerAddressMax bounds those of one remote IP address. Default 64: two lanes each of 32 nodes on one
+	// ConnectionsPerAddressMax bounds those of one remote IP address. Default 96: three lanes each of 32 nodes on one
 	// machine. It is smaller than HandshakesMax so that one address alone can't use up the handshakes.
 	ConnectionsPerAddressMax int
 	// HandshakesMax bounds accepted connections in handshake. Default 128.
@@ -92,7 +92,7 @@ func (c Config) withDefaults() Config {
 	setTime(&c.BackoffMax, max(time.Second, c.BackoffMin))
 	setTime(&c.PeerTimeout, 5*time.Second)
 	setInt(&c.ConnectionsMax, 1024)
-	setInt(&c.ConnectionsPerAddressMax, min(64, max(c.ConnectionsMax, 0)))
+	setInt(&c.ConnectionsPerAddressMax, min(96, max(c.ConnectionsMax, 0)))
 	setInt(&c.HandshakesMax, min(128, max(c.ConnectionsMax, 0)))
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -7,6 +7,7 @@
 //	lane: bounded queue --wake--> event loop: join, write             |
 //	  |   (control)  ============ connection 1 -> 2, control ===> event loop: cut, check, copy
 //	  |   (append)   ============ connection 1 -> 2, append ====> event loop: the same
+//	  |   (snapshot) ============ connection 1 -> 2, snapshot ==> event loop: the same
 //	  |
 //	lane's goroutine: dial, shake hands, dial again; Link.Down
 //
@@ -23,16 +24,19 @@
 //   - when it is up again, or has half of its room again, if packets were refused since the last call. So it also
 //     says: try now.
 //
+// Lanes do not wait for each other: a queue that is full, or a peer that does not read one lane, holds up that lane alone,
+// and what goes out on the snapshot lane gives the other lanes their turn after each write of 256 KiB.
+//
 // Send never blocks: it takes one lock per run of packets for the same node, and at most one wake of the event loop
 // for all that is sent until the loop comes. Nothing of Link is called once Close has returned.
 //
 // Every queue has a bound in bytes. Going out that is Config.LaneBytesMax per peer and lane, what gnet holds and the
 // kernel did not take yet included. Coming in it is one incomplete message per connection, for which never more than
 // twice of what has arrived is allocated; whole messages belong to the receiver, who bounds them by the window that the
-// sender keeps. A frame that came in lies in a block with the others of one read (64 KiB at most, or one larger
-// frame): who keeps one of them keeps the block.
+// sender keeps. A frame or data that came in lies in a block with the others of one read (64 KiB at most, or one larger
+// message): who keeps one of them keeps the block.
 //
-// Messages that belong on the other lane, damaged bytes, lengths beyond Config.MessageBytesMax and unknown versions end
+// Messages that belong on another lane, damaged bytes, lengths beyond Config.MessageBytesMax and unknown versions end
 // the connection they came on, are counted by [Cause] and logged once a minute per peer and cause. No panic of a
 // callback leaves the transport; that connection ends.
 //
@@ -65,6 +69,10 @@
 // Each connection carries packets one way. With a connection per direction each side decides alone when its packets
 // start anew, and neither has to agree with the other on which of two connections counts.
 //
+// The snapshot lane is connected all the time, as the others are, although it is seldom used: an idle connection costs
+// some kernel memory and a keep-alive probe every few seconds, and one that is dialed only when a peer has fallen behind would
+// fail then for the first time.
+//
 // gnet moves the bytes once a connection is established; listening, dialing and the handshake are plain connections of
 // the standard library. gnet's own listener stops the whole engine at the first error of accept (too many open files),
 // has no limits and no deadlines; and what has not shaken hands never reaches an event loop this way. So gnet is used
@@ -77,6 +85,6 @@
 // wake or an enrolment after its end writes into a closed file or waits for ever (Close ends all who could do that
 // first). If its loops end by themselves, that is logged as an error and nothing is dialed or accepted any more.
 //
-// A frame above 2 KiB is written from where it lies, a smaller one is copied behind its header. Messages without a
-// frame are read in place; those with one are copied once, all of one read together.
+// A frame or data above 2 KiB is written from where it lies, smaller ones are copied behind their header. Messages without
+// either are read in place; those with one are copied once, all of one read together.
 package netio

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -111,6 +112,11 @@ func (s *sink) received() []codec.Packet {
 	return append([]codec.Packet(nil), s.packets...)
 }
 
+// receivedOn returns what came on one lane: the order between lanes is nobody's.
+func (s *sink) receivedOn(lane codec.Lane) []codec.Packet {
+	return slices.DeleteFunc(s.received(), func(p codec.Packet) bool { return p.Message.Kind.Lane() != lane })
+}
+
 // logSink collects log lines.
 type logSink struct {
 	*sink
@@ -173,12 +179,22 @@ func start(t testing.TB, cfg Config, s *sink, change ...func(*TCP)) *TCP {
 	return tr
 }
 
-// connect makes b a peer of a and waits until a has both lanes to it.
+// lanes is the number of connections between two nodes, each way.
+const lanes = int(codec.LaneEnd - 1)
+
+// connect makes b a peer of a and waits until a has all lanes to it.
 func connect(t testing.TB, a *TCP, b codec.NodeID, address string) {
 	t.Helper()
 	a.SetPeers([]codec.Node{{ID: b, Address: address}})
-	waitUp(t, a, b, codec.LaneControl)
-	waitUp(t, a, b, codec.LaneAppend)
+	waitAllUp(t, a, b)
+}
+
+// waitAllUp waits until all lanes to a peer take packets.
+func waitAllUp(t testing.TB, a *TCP, b codec.NodeID) {
+	t.Helper()
+	for id := codec.LaneControl; id < codec.LaneEnd; id++ {
+		waitUp(t, a, b, id)
+	}
 }
 
 // waitUp waits until a lane takes packets: it has a connection and refuses nothing. A lane tells nobody when it comes
@@ -229,18 +245,35 @@ func appendOf(t testing.TB, to codec.NodeID, n, size int) codec.Packet {
 	}}
 }
 
+// pieceOf is a piece of a snapshot of size bytes, at least one; n is in the message and in the data.
+func pieceOf(to codec.NodeID, n, size int) codec.Packet {
+	payload := bytes.Repeat([]byte{byte(n)}, size)
+	return codec.Packet{
+		Node:    to,
+		Message: codec.Message{Kind: codec.MessageSnapshot, Group: 1, Stream: 1, Stamp: int64(n)},
+		Data:    codec.SealData(append(make([]byte, codec.DataHeaderSize), payload...)),
+	}
+}
+
+// forwardOf is a forwarded proposal of size bytes, at least one; n is in the message and in the data.
+func forwardOf(to codec.NodeID, n, size int) codec.Packet {
+	p := pieceOf(to, n, size)
+	p.Message.Kind = codec.MessageForward
+	return p
+}
+
 // wire returns the packets' bytes.
 func wire(packets ...codec.Packet) []byte {
 	var b []byte
 	for i := range packets {
 		p := &packets[i]
-		b = codec.AppendMessage(b, &p.Message, len(p.Frame.Bytes()))
-		b = append(b, p.Frame.Bytes()...)
+		b = codec.AppendMessage(b, &p.Message, len(p.Body()))
+		b = append(b, p.Body()...)
 	}
 	return b
 }
 
-// same fails the test unless got holds want's messages and frames, from node.
+// same fails the test unless got holds want's messages, frames and data, from node.
 func same(t testing.TB, got, want []codec.Packet, from codec.NodeID) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -248,7 +281,7 @@ func same(t testing.TB, got, want []codec.Packet, from codec.NodeID) {
 	}
 	for i := range got {
 		if got[i].Node != from || got[i].Message != want[i].Message ||
-			!bytes.Equal(got[i].Frame.Bytes(), want[i].Frame.Bytes()) {
+			!bytes.Equal(got[i].Frame.Bytes(), want[i].Frame.Bytes()) || !bytes.Equal(got[i].Data.Bytes(), want[i].Data.Bytes()) {
 			t.Fatalf("packet %d is %+v from node %d, want %+v from node %d",
 				i, got[i].Message, got[i].Node, want[i].Message, from)
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // Network connects transports inside one process. Packets are handed over directly: the sender's goroutine calls the
-// receiver's Link.Deliver, frames are shared and not copied, nothing is encoded and nothing waits. Links can be cut,
+// receiver's Link.Deliver, frames and data are shared and not copied, nothing is encoded and nothing waits. Links can be cut,
 // one direction at a time; that is for tests and for programs that show what a partition does.
 // Owner: shared. The lock stands for an owner because each sender's goroutine reads the routes it guards, and no
 // goroutine belongs to a network.

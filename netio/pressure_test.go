@@ -113,7 +113,7 @@ func TestFullLaneWhoseConnectionEnds(t *testing.T) {
 		a.Send(codec.LaneAppend, []codec.Packet{appendOf(t, 2, i, 200<<10)})
 	}
 	release()
-	up.wait(t, "Down of both lanes", func() bool { return len(up.downs) == 2 })
+	up.wait(t, "Down of all lanes", func() bool { return len(up.downs) == lanes })
 	l := a.peer(2).lanes[codec.LaneAppend]
 	l.mu.Lock()
 	defer l.mu.Unlock()

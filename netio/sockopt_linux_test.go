@@ -19,7 +19,7 @@ func TestSilentPeersAreTimedOutByTheSystem(t *testing.T) {
 	cfg2.PeerTimeout = 6 * time.Second
 	b := start(t, cfg2, newSink())
 	connect(t, a, 2, b.Addr())
-	until(t, "the accepted connection", func() bool { return b.Stats().ConnectionsIn == 2 })
+	until(t, "the accepted connection", func() bool { return int(b.Stats().ConnectionsIn) == lanes })
 	l := a.peer(2).lanes[codec.LaneAppend]
 	l.mu.Lock()
 	out := l.conn.conn.Fd()

@@ -14,7 +14,7 @@ import (
 	"github.com/millrace/millrace/codec"
 )
 
-func TestTwoNodesTalkOnBothLanesBothWays(t *testing.T) {
+func TestTwoNodesTalkOnAllLanesBothWays(t *testing.T) {
 	sinks := []*sink{newSink(), newSink()}
 	a, b := start(t, testConfig(1), sinks[0]), start(t, testConfig(2), sinks[1])
 	connect(t, a, 2, b.Addr())
@@ -22,21 +22,23 @@ func TestTwoNodesTalkOnBothLanesBothWays(t *testing.T) {
 
 	large := appendOf(t, 2, 7, 3<<20)
 	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 1)})
-	a.Send(codec.LaneAppend, []codec.Packet{appendOf(t, 2, 5, 100), appendOf(t, 2, 6, 5000), large})
+	appends := []codec.Packet{appendOf(t, 2, 5, 100), forwardOf(2, 1, 300), appendOf(t, 2, 6, 5000), large, forwardOf(2, 2, 5000)}
+	pieces := []codec.Packet{pieceOf(2, 1, 1), pieceOf(2, 2, 5000), pieceOf(2, 3, 3<<20)}
+	a.Send(codec.LaneAppend, appends)
+	a.Send(codec.LaneSnapshot, pieces)
 	b.Send(codec.LaneControl, []codec.Packet{heartbeat(1, 9)})
+	held := codec.Packet{Node: 1, Message: codec.Message{Kind: codec.MessageSnapshotReply, Status: codec.StatusOK, Commit: 5001}}
+	b.Send(codec.LaneSnapshot, []codec.Packet{held})
 
-	sinks[1].wait(t, "4 packets at node 2", func() bool { return len(sinks[1].packets) == 4 })
-	sinks[0].wait(t, "1 packet at node 1", func() bool { return len(sinks[0].packets) == 1 })
-	same(t, sinks[0].received(), []codec.Packet{heartbeat(1, 9)}, 2)
-	var onAppend []codec.Packet
-	for _, p := range sinks[1].received() {
-		if p.Message.Kind == codec.MessageAppend {
-			onAppend = append(onAppend, p)
-		}
-	}
-	same(t, onAppend, []codec.Packet{appendOf(t, 2, 5, 100), appendOf(t, 2, 6, 5000), large}, 1)
-	until(t, "counters", func() bool { return a.Stats().MessagesOut == 4 && b.Stats().MessagesIn == 4 })
-	if s := b.Stats(); s.ConnectionsIn != 2 || s.ConnectionsOut != 2 || s.Accepted != 2 || s.BytesIn != a.Stats().BytesOut {
+	sinks[1].wait(t, "9 packets at node 2", func() bool { return len(sinks[1].packets) == 9 })
+	sinks[0].wait(t, "2 packets at node 1", func() bool { return len(sinks[0].packets) == 2 })
+	same(t, sinks[0].receivedOn(codec.LaneControl), []codec.Packet{heartbeat(1, 9)}, 2)
+	same(t, sinks[0].receivedOn(codec.LaneSnapshot), []codec.Packet{held}, 2)
+	same(t, sinks[1].receivedOn(codec.LaneControl), []codec.Packet{heartbeat(2, 1)}, 1)
+	same(t, sinks[1].receivedOn(codec.LaneAppend), appends, 1)
+	same(t, sinks[1].receivedOn(codec.LaneSnapshot), pieces, 1)
+	until(t, "counters", func() bool { return a.Stats().MessagesOut == 9 && b.Stats().MessagesIn == 9 })
+	if s := b.Stats(); int(s.ConnectionsIn) != lanes || int(s.ConnectionsOut) != lanes || int(s.Accepted) != lanes || s.BytesIn != a.Stats().BytesOut {
 		t.Errorf("stats %+v, and of the sender %+v", s, a.Stats())
 	}
 }
@@ -98,7 +100,7 @@ func TestPeerRestartReconnectsAndTellsDown(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	up.wait(t, "Down of both lanes", func() bool { return downs() >= 2 })
+	up.wait(t, "Down of all lanes", func() bool { return downs() >= lanes })
 	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 2)})
 	before := a.Stats().By[DropNotConnected]
 	if before == 0 {
@@ -110,15 +112,12 @@ func TestPeerRestartReconnectsAndTellsDown(t *testing.T) {
 	cfg2 := testConfig(2)
 	cfg2.Listen = address
 	start(t, cfg2, again)
-	waitUp(t, a, 2, codec.LaneControl)
-	waitUp(t, a, 2, codec.LaneAppend)
+	waitAllUp(t, a, 2)
 	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 3)})
 	again.wait(t, "a packet after the restart", func() bool { return len(again.packets) == 1 })
 	same(t, again.received(), []codec.Packet{heartbeat(2, 3)}, 1)
-	if s := a.Stats(); s.Reconnected != 2 {
-		t.Errorf("reconnected %d, want 2", s.Reconnected)
-	}
-	if n := log.count("no connection to peer"); n > 4 {
+	until(t, "the count of connections made again", func() bool { return int(a.Stats().Reconnected) == lanes })
+	if n := log.count("no connection to peer"); n > 2*lanes {
 		t.Errorf("%d lines about one dead peer:\n%s", n, log.buf.String())
 	}
 }
@@ -301,7 +300,7 @@ func TestPeerThatMovesOrLeaves(t *testing.T) {
 	connect(t, a, 2, b2.Addr())
 	a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 1)})
 	moved.wait(t, "a packet at the new address", func() bool { return len(moved.packets) == 1 })
-	up.wait(t, "Down of the lanes that moved", func() bool { return len(up.downs) == 2 })
+	up.wait(t, "Down of the lanes that moved", func() bool { return len(up.downs) == lanes })
 	a.SetPeers(nil)
 	until(t, "the connections' end", func() bool { return b2.Stats().ConnectionsIn == 0 && b1.Stats().ConnectionsIn == 0 })
 	a.Send(codec.LaneControl, []codec.Packet{heartbeat(3, 2)})
@@ -321,7 +320,7 @@ func TestEventLoopsThatStopAreReported(t *testing.T) {
 	a, b := start(t, cfg, newSink()), start(t, testConfig(2), newSink())
 	connect(t, a, 2, b.Addr())
 	connect(t, b, 1, a.Addr())
-	until(t, "all connections", func() bool { return a.Stats().ConnectionsIn == 2 })
+	until(t, "all connections", func() bool { return int(a.Stats().ConnectionsIn) == lanes })
 	if err := a.client.Stop(); err != nil {
 		t.Fatal(err)
 	}

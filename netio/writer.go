@@ -5,8 +5,8 @@ import (
 )
 
 const (
-	// joinBodyMax is the largest frame or data that is copied behind its header instead of being written from where it lies:
-	// below it a copy costs less than one more slice for the system call.
+	// joinBodyMax is the largest frame or data that is copied behind its header instead of being written from where it
+	// lies: below it a copy costs less than one more slice for the system call.
 	joinBodyMax = 2 << 10
 	// joinBytes is the size of the buffer that headers and small bodies are joined in.
 	joinBytes = 64 << 10
