@@ -24,8 +24,8 @@
 //   - when it is up again, or has half of its room again, if packets were refused since the last call. So it also
 //     says: try now.
 //
-// Lanes do not wait for each other: a queue that is full, or a peer that does not read one lane, holds up that lane alone,
-// and what goes out on the snapshot lane gives the other lanes their turn after each write of 256 KiB.
+// Lanes do not wait for each other: a queue that is full, or a peer that does not read one lane, holds up that lane alone.
+// An event loop writes 2 MiB of one lane at most before it serves its other connections.
 //
 // Send never blocks: it takes one lock per run of packets for the same node, and at most one wake of the event loop
 // for all that is sent until the loop comes. Nothing of Link is called once Close has returned.
