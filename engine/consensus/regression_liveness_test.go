@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -153,5 +155,40 @@ func TestDeadVotersOfGreaterPriorityAreNotWaitedFor(t *testing.T) {
 		if !c.run(20*testTimeouts, func() bool { return c.leader() != nil }) {
 			t.Fatalf("seed %d: no leader in 20 timeouts: node 1 holds %v, node 5 %v", seed, c.node(1).core.vote, c.node(5).core.vote)
 		}
+	}
+}
+
+// Where committed entries were lost, a follower acknowledges up to its commit what a leader lacks, whose probes find the
+// match below: both repeated themselves for ever. The leader probes at what the follower claims, who sees the contradiction
+// and stops.
+func TestLostCommitEndsTheFollowerThatHasIt(t *testing.T) {
+	m := testMembership(one, 3)
+	kept := repeat(by(1, 1), 3)
+	for what, lost := range map[string][]codec.LeaderID{"longer": repeat(by(3, 2), 6), "shorter": nil} {
+		l := open(t, 1, logOf(asked(3, 2), m, append(slices.Clone(kept), lost...)...))
+		st := logOf(won(2, 3), m, append(slices.Clone(kept), repeat(by(2, 3), 4)...)...)
+		st.Commit = 8
+		f := open(t, 3, st)
+		l.lead(2)
+		sends := slices.Clone(l.out.Now)
+		for range 10 {
+			var answers []Send
+			for _, s := range to(sends, 3, codec.MessageAppend) {
+				f.now = f.now.Add(ms)
+				out := f.step(Input{Kind: InputMessage, Peer: 1, Message: s.Message, Frame: s.Frame})
+				answers = append(append(answers, out.Now...), out.AfterFlush...)
+				f.flush()
+			}
+			sends = nil
+			for _, s := range to(answers, 1, codec.MessageAppendReply) {
+				l.now = l.now.Add(ms)
+				sends = append(sends, l.hear(3, s.Message).Now...)
+			}
+		}
+		if !errors.Is(f.out.Fatal, ErrCommittedConflict) {
+			t.Errorf("%s log: the follower goes on (%v), probed at %d", what, f.out.Fatal, l.peer(3).Next)
+		}
+		want(t, "role of the leader", l.c.role, Leader)
+		want(t, "its view of the follower's log", l.peer(3).Match < 5, true)
 	}
 }

@@ -292,6 +292,7 @@ func (c *Core) rise() bool {
 func (c *Core) matched(p *progress, m *codec.Message) {
 	if !c.log.holds(m.Log) {
 		c.malformed++
+		c.lacks(p, m.Log)
 		return
 	}
 	acked := p.inflightBytes
