@@ -48,7 +48,8 @@
 // connection of the same peer and lane takes the older one's place, of which nothing is delivered from then on. A node
 // that dialed this one, was verified and said where it listens becomes a peer while it stays connected, also if SetPeers
 // did not name it: one that knows no membership yet must be able to answer a candidate, and one that lags behind a
-// membership change a leader that it does not know.
+// membership change a leader that it does not know. One that SetPeers did name is dialed there first and, where it is not
+// found, at the address that its newest handshake told: a node that moved is reached before the membership says so.
 //
 // There is no TLS yet. A handshake proves nothing to somebody who can read another's, so the listen address must be
 // loopback unless Config.Insecure is set, which is logged each minute. Raft is not made for nodes that lie: a peer that

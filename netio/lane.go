@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -34,7 +35,8 @@ type lane struct {
 	peer    codec.NodeID
 	id      codec.Lane
 	address string
-	kick    chan struct{} // capacity 1: something for the lane's goroutine to look at
+	told    *atomic.Pointer[string] // the peer's; see there
+	kick    chan struct{}           // capacity 1: something for the lane's goroutine to look at
 
 	mu     sync.Mutex
 	conn   *outConn // nil: not connected, everything is refused
@@ -57,6 +59,7 @@ type lane struct {
 // Owner: the event loop, except for the fields that say otherwise.
 type outConn struct {
 	lane   *lane
+	remote string // the address that was dialed
 	conn   gnet.Conn
 	w      writer
 	opened bool          // set before enrolling returns
