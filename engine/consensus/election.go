@@ -74,12 +74,12 @@ func (e *election) soon(c *Core) {
 	e.deadline = c.now.Add(c.randomDuration(c.cfg.ElectionTimeoutMin))
 }
 
-// again starts a short timeout where a refusal says that only a greater term stood in the way: the voter claims it with a
+// again shortens the timeout where a refusal says that only a greater term stood in the way: the voter claims it with a
 // shorter log, so it would grant any term above. It may not know this node, and learn of its terms only when it is asked;
 // a whole timeout later it has taken the next one. There is one such try for each term that it takes.
 func (e *election) again(c *Core) {
 	shortest := c.cfg.HeartbeatInterval / 2
-	e.deadline = c.now.Add(shortest + c.randomDuration(c.cfg.ElectionTimeoutMin-shortest))
+	e.deadline = min(e.deadline, c.now.Add(shortest+c.randomDuration(c.cfg.ElectionTimeoutMin-shortest)))
 }
 
 // outrun reports whether a refusal is of that kind, and no voter with a longer log is to go first.
