@@ -58,6 +58,12 @@ func (s *register) Apply(entries []Entry, results []Result) error {
 	return nil
 }
 
+func (s *register) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.datas)
+}
+
 // await waits until the register holds n entries and returns the hash over those, whatever came behind them.
 func (s *register) await(t testing.TB, n int) uint32 {
 	t.Helper()
@@ -101,6 +107,8 @@ type clusterOptions struct {
 	blind  bool           // with state machines that keep nothing
 	mode   codec.VoteMode // default: several leaders per term
 	adjust func(*Config)
+	// machine makes the state machine of a node each time it is opened, and the register in it; nil: a register.
+	machine func(codec.NodeID) (StateMachine, *register)
 	// first says what the first membership is, of all nodes; nil: all are voters. Its first voter is initialized.
 	first func(nodes []codec.Node) codec.Membership
 }
@@ -210,9 +218,13 @@ func (c *cluster) open(id codec.NodeID) {
 	}
 	var sm StateMachine
 	if !cfg.Witness {
-		c.sms[id] = newRegister()
+		if c.kind.machine != nil {
+			sm, c.sms[id] = c.kind.machine(id)
+		} else {
+			c.sms[id] = newRegister()
+			sm = c.sms[id]
+		}
 		c.sms[id].blind = c.blind
-		sm = c.sms[id]
 	}
 	node, err := Open(cfg, sm)
 	if err != nil {

@@ -60,8 +60,9 @@
 //     become an ordinary member by a slip in a membership, nor a state machine be starved by one.
 //   - A change that meets another one in progress is refused and not queued: the caller may want to look at what that one
 //     made. Only the moment until a new leader has committed its first entry is waited for.
-//   - At restart the state machine is given the whole committed log again: it keeps nothing of its own, and there are no
-//     snapshots.
+//   - At restart a state machine is given the whole committed log again, an [OnDisk] one what it does not hold. Such a one is
+//     given only what is durable in this node's own log too, or a crash could leave it with entries that the log lost and
+//     others then took the place of.
 //
 // # Reading order
 //

@@ -7,7 +7,41 @@ import (
 	"github.com/millrace/millrace/pipeline"
 )
 
-// feed gives the applier every whole frame that is committed, as long as what it holds stays inside its bound. A frame
+// startApplier starts the applier and the feeding behind what the state machine holds. An on-disk one is asked for that;
+// one that holds more than this node's log does is the state of another log.
+func (l *loop) startApplier(sm StateMachine, from pipeline.ApplierStart) error {
+	if disk, ok := sm.(OnDisk); ok {
+		l.onDisk = true
+		var err error
+		if from.Held, err = disk.Applied(); err != nil {
+			return &StateMachineError{Call: "Applied", Cause: err}
+		}
+		if last := l.core.Status().LastLog; from.Held.Index > max(last.Index, from.Base.ID.Index) {
+			return &StateMachineError{Call: "Applied", First: from.Held.Index, Last: from.Held.Index,
+				Cause: fmt.Errorf("it holds the entries up to %v, and the log ends with %v: one of the two is not this node's", from.Held, last)}
+		}
+	}
+	applier, err := pipeline.NewApplier(sm, from, pipeline.ApplierEvents{
+		Room:   func() { l.box.post(func(*mail) {}) },
+		Failed: func(err error) { l.box.post(func(m *mail) { m.failure = err }) },
+	})
+	if err != nil {
+		return err
+	}
+	l.applier, l.fed = applier, from.Base.ID.Index
+	return nil
+}
+
+// feedEnd returns the last index that may be applied now. What an on-disk state machine makes durable must be durable in
+// the log before: a crash must not leave it ahead of a log that other entries may take the place of.
+func (l *loop) feedEnd() codec.Index {
+	if l.onDisk {
+		return min(l.out.Commit, l.status.Flushed.Index)
+	}
+	return l.out.Commit
+}
+
+// feed gives the applier every whole frame that may be applied, as long as what it holds stays inside its bound. A frame
 // that has left memory is read first; the loop goes on meanwhile. A witness has nothing to apply.
 func (l *loop) feed() {
 	if l.cfg.Witness {
@@ -17,7 +51,7 @@ func (l *loop) feed() {
 		}
 		return
 	}
-	for l.failure == nil && !l.feeding && l.fed < l.out.Commit && !l.crowded(0) {
+	for l.failure == nil && !l.feeding && l.fed < l.feedEnd() && !l.crowded(0) {
 		f, ok := l.groupLog.Frame(l.fed + 1)
 		if !ok {
 			l.feeding, l.feedSince = true, l.streams.Truncations()
@@ -33,10 +67,10 @@ func (l *loop) feed() {
 }
 
 // apply hands a frame to the applier, with those who wait for it. It returns false, and does nothing, when the frame
-// is not committed to its end.
+// may not be applied to its end.
 func (l *loop) apply(f codec.Frame) bool {
 	meta := f.Meta()
-	if meta.Last() > l.out.Commit {
+	if meta.Last() > l.feedEnd() {
 		return false
 	}
 	if meta.First != l.fed+1 {

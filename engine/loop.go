@@ -56,6 +56,7 @@ type loop struct {
 	proposed  []proposal            // accepted and not yet given to the applier, oldest first
 	bytes     int                   // of proposed
 	fed       codec.Index           // last index given to the applier
+	onDisk    bool                  // the state machine keeps its state on disk
 	feeding   bool                  // a cold frame for the applier is being read
 	feedSince uint64                // truncations of the log when that read began
 	awaiting  []flushAsk            // callers who wait for a write to be durable

@@ -17,6 +17,12 @@ import (
 type (
 	// StateMachine is what committed entries are applied to.
 	StateMachine = pipeline.StateMachine
+	// Snapshotter is a StateMachine whose state can be taken and given.
+	Snapshotter = pipeline.Snapshotter
+	// SnapshotSource is a state that a Snapshotter has captured.
+	SnapshotSource = pipeline.SnapshotSource
+	// OnDisk is a Snapshotter that keeps its state on disk by itself.
+	OnDisk = pipeline.OnDisk
 	// Entry is a committed entry.
 	Entry = pipeline.Entry
 	// Result is the answer to a proposal.
@@ -128,10 +134,9 @@ func (r *Raft) start(sm StateMachine) error {
 	if err := r.link(l); err != nil {
 		return err
 	}
-	l.applier = pipeline.NewApplier(sm, 0, pipeline.ApplierEvents{
-		Room:   func() { r.box.post(func(*mail) {}) },
-		Failed: func(err error) { r.box.post(func(m *mail) { m.failure = err }) },
-	})
+	if err := l.startApplier(sm, pipeline.ApplierStart{}); err != nil {
+		return fmt.Errorf("node %d: %w", r.cfg.NodeID, err)
+	}
 	r.loop = l
 	go l.run()
 	return nil

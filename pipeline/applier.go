@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -17,18 +16,12 @@ type ApplierEvents struct {
 	Failed func(error)
 }
 
-// Bounds of what is given to one Apply, so that the first callers of a long run are answered while the rest is still
-// being applied, and so that frames that were stored compressed are not unpacked all at once. One frame is always given.
-const (
-	applyEntriesMax = 4096
-	applyBytesMax   = 4 << 20
-)
-
-// Applier applies committed frames to the state machine and answers those who proposed them. Its goroutine is the
-// answer goroutine.
+// Applier applies committed frames to the state machine and answers those who proposed them. It keeps the table of client
+// sessions, which is part of the state. Its goroutine is the answer goroutine.
 type Applier struct {
-	sm     StateMachine
-	events ApplierEvents
+	sm        StateMachine
+	collector Collector
+	events    ApplierEvents
 
 	// mu guards what follows. No owner would do: the loop fills the queue while the goroutine works; it is held for a
 	// swap of two slices.
@@ -38,48 +31,77 @@ type Applier struct {
 
 	wake      chan struct{} // capacity 1
 	done      chan struct{} // closed when the goroutine has ended
-	applied   atomic.Uint64 // index
-	bytes     atomic.Int64  // queued and not yet applied
+	applied   logIDCell
+	bytes     atomic.Int64 // queued and not yet applied
 	wantsRoom atomic.Bool
 
 	// Owner: the applier's goroutine.
-	entries []Entry
-	results []Result
+	state   appliedState
+	held    codec.LogID // entries up to it have their effect in the state machine already, and only go into the sessions
+	portion portion
 }
 
-// applyItem is a committed frame, a batch that comes to nothing, a function that waits for its turn, or an index up to
+// ApplierStart is where an [Applier] continues. The zero value is the start of the log.
+type ApplierStart struct {
+	// Base is the last entry whose effect is in the state machine, with the newest membership up to it.
+	Base codec.LogBase
+	// Sessions is [Captured].Sessions as of Base; nil: no sessions.
+	Sessions []byte
+	// Held is what an [OnDisk] state machine has made durable, as its Applied says. Entries behind Base and up to Held are
+	// pushed as well: they rebuild the sessions and are not given to the state machine.
+	Held codec.LogID
+	// Collector takes the entries of kind restore. Without it such an entry stops the node.
+	Collector Collector
+}
+
+// applyItem is a committed frame, a batch that comes to nothing, something that waits for its turn, or an index up to
 // which there is nothing to apply.
 type applyItem struct {
 	frame codec.Frame
 	batch *Batch      // who waits; nil where nobody does
 	lost  codec.LogID // of the batch's first entry, where its fate is unknown
 	cause error       // without a frame: what the batch's callers are told
-	reach func(error) // called when its turn comes
 	skip  codec.Index // nothing up to it is to be applied
+	// turn is called when its turn comes, with what stopped the state machine before, if anything. What it returns stops
+	// it too.
+	turn func(failure error) error
 }
 
 // end does what an item without a frame asks for. failure is what stopped the state machine, nil while it works.
-func (i *applyItem) end(a *Applier, failure error) {
+func (i *applyItem) end(a *Applier, failure error) error {
 	switch {
-	case i.reach != nil:
-		i.reach(failure)
+	case i.turn != nil:
+		return i.turn(failure)
 	case i.skip > 0:
-		a.applied.Store(uint64(i.skip))
+		a.applied.store(codec.LogID{Index: i.skip})
 	case i.batch == nil: // it was ended before
 	case i.lost.IsZero():
 		i.batch.Fail(i.cause)
 	default:
 		i.batch.Lose(i.lost, i.cause)
 	}
+	return nil
 }
 
-// NewApplier starts an applier that continues after the given index. A witness has no state machine: there sm is nil, and
-// nothing may be pushed, only skipped.
-func NewApplier(sm StateMachine, applied codec.Index, events ApplierEvents) *Applier {
-	a := &Applier{sm: sm, events: events, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	a.applied.Store(uint64(applied))
+// NewApplier starts an applier that continues at the given place. A witness has no state machine: there sm is nil, and
+// nothing may be pushed, only skipped. Errors: what [SessionsGiven] returns; a [StateMachineError] where
+// the state machine holds less than the sessions were captured with.
+func NewApplier(sm StateMachine, from ApplierStart, events ApplierEvents) (*Applier, error) {
+	state, err := readState(from.Base, from.Sessions)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := sm.(OnDisk); ok && from.Held.Compare(state.given) < 0 {
+		return nil, &StateMachineError{Call: "Applied", First: from.Held.Index, Last: state.given.Index,
+			Cause: fmt.Errorf("it holds the entries up to %v, and those up to %v had been made durable", from.Held, state.given)}
+	}
+	a := &Applier{
+		sm: sm, collector: from.Collector, events: events, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		state: state, held: from.Held,
+	}
+	a.applied.store(from.Base.ID)
 	go a.run()
-	return a
+	return a, nil
 }
 
 // Push queues the next committed frame, with the batch of those who wait for it, if any.
@@ -100,7 +122,12 @@ func (a *Applier) Lose(b *Batch, first codec.LogID, cause error) {
 
 // Await calls fn, on the applier's goroutine, once everything pushed before is applied, or with what stopped the state
 // machine before. fn must not block.
-func (a *Applier) Await(fn func(error)) { a.put(applyItem{reach: fn}) }
+func (a *Applier) Await(fn func(error)) {
+	a.put(applyItem{turn: func(failure error) error {
+		fn(failure)
+		return nil
+	}})
+}
 
 // Skip says that nothing up to index is to be applied, as on a witness.
 func (a *Applier) Skip(index codec.Index) { a.put(applyItem{skip: index}) }
@@ -122,8 +149,11 @@ func (a *Applier) signal() {
 	}
 }
 
-// Applied returns the index up to which everything is applied and answered.
-func (a *Applier) Applied() codec.Index { return codec.Index(a.applied.Load()) }
+// Applied returns the index up to which everything is applied.
+func (a *Applier) Applied() codec.Index { return codec.Index(a.applied.index.Load()) }
+
+// AppliedID returns the log id of the last entry that is applied. On a witness it has no leader.
+func (a *Applier) AppliedID() codec.LogID { return a.applied.load() }
 
 // QueuedBytes returns the size of the frames that were pushed and not yet applied.
 func (a *Applier) QueuedBytes() int { return int(a.bytes.Load()) }
@@ -175,7 +205,7 @@ func (a *Applier) failItems(items []applyItem, failure error) {
 	for i := range items {
 		switch item := &items[i]; {
 		case item.frame.IsZero():
-			item.end(a, failure)
+			_ = item.end(a, failure) // it is told of the failure, and has no other
 		case item.batch != nil:
 			item.batch.Lose(firstID(item.frame), failure)
 		}
@@ -192,88 +222,29 @@ func firstID(f codec.Frame) codec.LogID {
 func (a *Applier) work(items []applyItem) error {
 	for len(items) > 0 {
 		if items[0].frame.IsZero() {
-			items[0].end(a, nil)
+			item := items[0]
 			items[0] = applyItem{}
+			if err := item.end(a, nil); err != nil {
+				return err
+			}
 			items = items[1:]
 			continue
 		}
-		n, err := a.decode(items)
+		n, err := a.applyPortion(items)
 		if err != nil {
-			return err
-		}
-		if err := a.apply(); err != nil {
 			return err
 		}
 		bytes := 0
 		for i := range items[:n] {
 			bytes += len(items[i].frame.Bytes())
 		}
-		a.applied.Store(uint64(items[n-1].frame.Meta().Last()))
+		a.applied.store(a.state.base.ID)
 		a.bytes.Add(-int64(bytes))
-		a.answer(items[:n])
+		a.portion.answer(items[:n])
 		if a.wantsRoom.Load() && a.wantsRoom.Swap(false) {
 			a.events.Room()
 		}
 		items = items[n:]
 	}
 	return nil
-}
-
-// decode puts the entries of the next portion into a.entries and returns of how many frames it is.
-func (a *Applier) decode(items []applyItem) (int, error) {
-	clear(a.entries)
-	a.entries = a.entries[:0]
-	n, bytes := 0, 0
-	for ; n < len(items) && !items[n].frame.IsZero(); n++ {
-		f := items[n].frame
-		if n > 0 && (len(a.entries) >= applyEntriesMax || bytes+f.BodySize() > applyBytesMax) {
-			break
-		}
-		bytes += f.BodySize()
-		if f.Meta().Kind != codec.EntryNormal {
-			continue
-		}
-		var err error
-		if a.entries, err = f.AppendEntries(a.entries); err != nil {
-			return 0, err
-		}
-	}
-	return n, nil
-}
-
-// apply gives a.entries to the state machine.
-func (a *Applier) apply() (err error) {
-	if len(a.entries) == 0 {
-		return nil
-	}
-	a.results = a.results[:0]
-	for i := range a.entries {
-		a.results = append(a.results, Result{LogID: a.entries[i].ID})
-	}
-	first, last := a.entries[0].ID.Index, a.entries[len(a.entries)-1].ID.Index
-	defer func() {
-		if p := recover(); p != nil {
-			err = &StateMachineError{first, last, fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
-		}
-	}()
-	if err := a.sm.Apply(a.entries, a.results); err != nil {
-		return &StateMachineError{first, last, err}
-	}
-	return nil
-}
-
-func (a *Applier) answer(items []applyItem) {
-	results := a.results
-	for i := range items {
-		if items[i].frame.Meta().Kind != codec.EntryNormal {
-			continue
-		}
-		count := int(items[i].frame.Meta().Count)
-		if b := items[i].batch; b != nil {
-			items[i].batch = nil
-			b.Answer(results[:count])
-		}
-		results = results[count:]
-	}
-	clear(a.results)
 }

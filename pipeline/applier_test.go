@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/pipeline/session"
 	"go.uber.org/goleak"
 )
 
@@ -41,6 +42,15 @@ func (j *journal) Apply(entries []Entry, results []Result) error {
 	return nil
 }
 
+func newTestApplier(t testing.TB, sm StateMachine, events ApplierEvents) *Applier {
+	t.Helper()
+	a, err := NewApplier(sm, ApplierStart{}, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
 // frameWith returns a frame with the batch that made it, and a function that collects the batch's answers.
 func frameWith(t *testing.T, first codec.Index, entries ...string) (codec.Frame, *Batch, func() string) {
 	t.Helper()
@@ -70,7 +80,7 @@ func frameWith(t *testing.T, first codec.Index, entries ...string) (codec.Frame,
 
 func TestApplierAppliesInOrderAndAnswers(t *testing.T) {
 	sm := &journal{}
-	a := NewApplier(sm, 0, ApplierEvents{})
+	a := newTestApplier(t, sm, ApplierEvents{})
 	f1, b1, got1 := frameWith(t, 1, "a", "b")
 	f4, b4, got4 := frameWith(t, 4, "d")
 	blank, err := codec.SealFrame(codec.AppendEntry(make([]byte, codec.FrameHeaderSize), nil),
@@ -106,7 +116,7 @@ func TestStateMachineFailureStopsEverythingBehindIt(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.sm.gate = make(chan struct{})
 			failed := make(chan error, 2)
-			a := NewApplier(c.sm, 0, ApplierEvents{Failed: func(err error) { failed <- err }})
+			a := newTestApplier(t, c.sm, ApplierEvents{Failed: func(err error) { failed <- err }})
 			f1, b1, got1 := frameWith(t, 1, "a")
 			f2, b2, got2 := frameWith(t, 2, "b")
 			f3, b3, got3 := frameWith(t, 3, "c")
@@ -139,7 +149,7 @@ func TestStateMachineFailureStopsEverythingBehindIt(t *testing.T) {
 func TestApplierReportsRoomWhenAsked(t *testing.T) {
 	sm := &journal{gate: make(chan struct{})}
 	room := make(chan struct{}, 10)
-	a := NewApplier(sm, 0, ApplierEvents{Room: func() { room <- struct{}{} }})
+	a := newTestApplier(t, sm, ApplierEvents{Room: func() { room <- struct{}{} }})
 	a.Push(testFrame(t, 1, 1, "a"), nil)
 	a.AwaitRoom()
 	if a.QueuedBytes() == 0 {
@@ -159,7 +169,7 @@ func TestApplierReportsRoomWhenAsked(t *testing.T) {
 func TestAwaitKeepsItsPlace(t *testing.T) {
 	sm := &journal{failAt: "c"}
 	failed := make(chan error, 1)
-	a := NewApplier(sm, 0, ApplierEvents{Failed: func(err error) { failed <- err }})
+	a := newTestApplier(t, sm, ApplierEvents{Failed: func(err error) { failed <- err }})
 	reached := make(chan string, 2)
 	note := func(err error) { reached <- fmt.Sprint(a.Applied(), " ", err != nil) }
 	f1, b1, _ := frameWith(t, 1, "a", "b")
@@ -188,11 +198,11 @@ func TestAwaitKeepsItsPlace(t *testing.T) {
 // TestFailureEndsEachItemOnce: refused batches and functions in front of a frame that the state machine fails on have
 // been ended when the failure comes, and are not ended again: a batch that is ended twice is given out twice.
 func TestFailureEndsEachItemOnce(t *testing.T) {
-	a := &Applier{sm: &journal{failAt: "b"}}
+	a := &Applier{sm: &journal{failAt: "b"}, state: appliedState{sessions: session.NewTable()}}
 	_, refused, told := frameWith(t, 1, "x")
 	f1, b1, lost := frameWith(t, 1, "b")
 	reached := 0
-	items := []applyItem{{batch: refused, cause: errors.New("no")}, {reach: func(error) { reached++ }}, {frame: f1, batch: b1}}
+	items := []applyItem{{batch: refused, cause: errors.New("no")}, {turn: func(error) error { reached++; return nil }}, {frame: f1, batch: b1}}
 	failure := a.work(items)
 	if failure == nil || items[0].batch != nil {
 		t.Fatalf("work returned %v and left batch %p behind, which was ended", failure, items[0].batch)
@@ -204,7 +214,7 @@ func TestFailureEndsEachItemOnce(t *testing.T) {
 }
 
 func TestSkipMovesApplied(t *testing.T) {
-	a := NewApplier(nil, 0, ApplierEvents{})
+	a := newTestApplier(t, nil, ApplierEvents{})
 	a.Skip(17)
 	reached := make(chan codec.Index, 1)
 	a.Await(func(error) { reached <- a.Applied() })

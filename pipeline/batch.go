@@ -70,6 +70,24 @@ func (b *Batch) Answer(results []Result) {
 	b.free()
 }
 
+// answerEach gives every caller what became of its entries, one outcome per entry in order, and ends the batch.
+func (b *Batch) answerEach(outcomes []outcome) {
+	if len(outcomes) != b.entries {
+		panic("BUG: a batch needs one outcome per entry")
+	}
+	for _, w := range b.waiters {
+		for range w.entries {
+			if o := &outcomes[0]; o.err != nil {
+				w.call.fail(1, o.err)
+			} else {
+				w.call.answer([]Result{o.result})
+			}
+			outcomes = outcomes[1:]
+		}
+	}
+	b.free()
+}
+
 // Lose tells every caller that its entries, of which the batch's first stood at the given log id, have a fate that is
 // not known, each with its own log id, and ends the batch.
 func (b *Batch) Lose(first codec.LogID, cause error) {

@@ -20,6 +20,9 @@
 //     nothing is copied, encoded or allocated per entry: what is allocated is the frame's buffer.
 //   - Every proposal that entered is answered exactly once: with a result, with an error that says it certainly did not
 //     happen, or with an [UnknownError].
+//   - A command of a client's session is applied once, however often it stands in the log; see package session. The table of
+//     sessions is part of the state: it is captured and restored with it.
+//   - What [Applier.Capture] captures is the state as of exactly one entry, with membership and sessions.
 //   - Everything is bounded in bytes. A full Intake blocks the caller until its context ends, or answers [ErrBusy].
 //
 // # Who owns what
@@ -31,7 +34,12 @@
 // # Decisions
 //
 //   - A frame for a witness is its header alone, made from the description of the frame: it is never read from the log.
-//   - [Applier.Await] puts a function into the queue of what is applied, so that "applied up to here" needs no polling.
+//   - [Applier.Await] puts a function into the queue of what is applied, so that "applied up to here" needs no polling. So do
+//     Capture, Sync and Restore, which are exact because of it.
+//   - The membership in a capture is the newest one that was applied, noted by the [Applier] as it passes: the Consensus
+//     Module's is ahead of it.
+//   - A capture says which entry the state machine was given last ([SessionsGiven]). One that keeps its state on disk knows no
+//     entry behind that, since blank entries and retries are not given to it, and yet holds what was captured.
 //   - The wait of a caller is a channel of capacity 1 that is reused with its call. A semaphore per caller is a little
 //     cheaper and can't be left when a context ends.
 //   - A frame is applied as a whole: one of which only the first entries are committed waits for the rest to be
@@ -42,5 +50,5 @@
 // # Reading order
 //
 // interfaces.go, what the stages are given; errors.go; call.go and batch.go, one proposal and many; intake.go;
-// commit.go; stream.go; applier.go.
+// commit.go; stream.go; applier.go, what waits to be applied; portion.go, how it is; capture.go; cell.go.
 package pipeline

@@ -44,17 +44,37 @@ func isUnknown(err error) bool {
 	return errors.As(err, &u)
 }
 
-// StateMachineError is what stops a node whose state machine failed: Apply returned an error or panicked. The entries
-// First to Last are committed and were given to it; none is skipped, so the node can't go on.
+// ErrNotSnapshotter is wrapped by [Applier.Capture] and [Applier.Sync] for a state machine without what they need. The
+// caller does without snapshots.
+var ErrNotSnapshotter = errors.New("no Snapshotter")
+
+// StateMachineError is what stops a node whose state machine failed: a call of it returned an error or panicked. The entries
+// First to Last are committed and were given to Apply; none is skipped, so the node can't go on. In other calls they are the
+// last entry applied. Only what Snapshot returns does not stop the node.
 type StateMachineError struct {
+	Call        string // Apply, Applied, Snapshot, Sync or Restore
 	First, Last codec.Index
 	Cause       error
 }
 
-// Error names the entries and the cause.
+// Error names the call, the entries and the cause.
 func (e *StateMachineError) Error() string {
-	return fmt.Sprintf("state machine failed on entries %d to %d: %v", e.First, e.Last, e.Cause)
+	switch {
+	case e.Call == "Apply":
+		return fmt.Sprintf("state machine failed on entries %d to %d: %v", e.First, e.Last, e.Cause)
+	case e.First == e.Last:
+		return fmt.Sprintf("state machine failed in %s at entry %d: %v", e.Call, e.Last, e.Cause)
+	}
+	return fmt.Sprintf("state machine failed in %s at entries %d to %d: %v", e.Call, e.First, e.Last, e.Cause)
 }
 
 // Unwrap returns the cause.
 func (e *StateMachineError) Unwrap() error { return e.Cause }
+
+// panicError is the cause in the [StateMachineError] of a call that panicked.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }

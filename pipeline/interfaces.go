@@ -46,6 +46,22 @@ type OnDisk interface {
 	Sync() (codec.LogID, error)
 }
 
+// Collector takes the entries of kind [codec.EntryRestore]: the parts of a state that comes through the log to replace the
+// state machine's. An [Applier] calls it on its goroutine.
+type Collector interface {
+	// Collect takes the next of these entries, which it may not keep. An error stops the node.
+	Collect(e Entry) (Collected, error)
+}
+
+// Collected is what became of a part.
+type Collected struct {
+	// State, where the part completes a state, opens that; the [Applier] closes it. It replaces the state machine's state at
+	// once, and the sessions stay as they are.
+	State func() (io.ReadCloser, error)
+	// Refusal is the answer to who proposed the part where it has no effect.
+	Refusal error
+}
+
 // Entry is a committed entry.
 type Entry = codec.Entry
 

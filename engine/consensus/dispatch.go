@@ -22,8 +22,6 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputForgetLeader:   (*Core).forgetLeader,
 		InputSwitch:         (*Core).switchOver,
 		InputAllowReversion: (*Core).refuseNotLeader,
-		InputSnapshot:       (*Core).noteSnapshot,
-		InputPurge:          (*Core).purge,
 	},
 	Follower: {
 		InputPropose:        (*Core).refuseProposal,
@@ -37,8 +35,6 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputForgetLeader:   (*Core).forgetLeader,
 		InputSwitch:         (*Core).switchOver,
 		InputAllowReversion: (*Core).refuseNotLeader,
-		InputSnapshot:       (*Core).noteSnapshot,
-		InputPurge:          (*Core).purge,
 	},
 	Candidate: {
 		InputPropose:        (*Core).refuseProposal,
@@ -52,8 +48,6 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputForgetLeader:   (*Core).forgetLeader,
 		InputSwitch:         (*Core).switchOver,
 		InputAllowReversion: (*Core).refuseNotLeader,
-		InputSnapshot:       (*Core).noteSnapshot,
-		InputPurge:          (*Core).purge,
 	},
 	Leader: {
 		InputPropose:        (*Core).propose,
@@ -68,15 +62,13 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputForgetLeader:   (*Core).forgetLeader,
 		InputSwitch:         (*Core).switchOver,
 		InputAllowReversion: (*Core).allowReversion,
-		InputSnapshot:       (*Core).noteSnapshot,
-		InputPurge:          (*Core).purge,
 	},
 }
 
 // asks reports whether an input is something that the caller asks for and may be refused.
 func (k InputKind) asks() bool {
 	switch k {
-	case InputTick, InputMessage, InputFlushed, InputPeerDown, InputSwitch, InputSnapshot, InputSnapshotLost:
+	case InputTick, InputMessage, InputFlushed, InputPeerDown, InputSwitch:
 		return false
 	}
 	return true
