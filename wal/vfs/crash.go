@@ -46,6 +46,9 @@ func RandomCrash(seed uint64) Crash {
 func (m *Mem) Crash(c Crash) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.volatile {
+		return NewVolatile()
+	}
 	s := crasher{c: c, r: rand.New(rand.NewPCG(c.Seed, 2)), done: map[*memNode]*memNode{}}
 	return &Mem{root: s.node(m.root), locks: map[string]bool{}}
 }

@@ -29,5 +29,7 @@
 //   - Mkdir makes one directory; [MkdirAll] is a function over it, because a directory made must be synced in its
 //     parent and only the caller of Mkdir knows what it made.
 //   - Every fault that is injected is counted, so that a test can fail when none was.
+//   - A Mem that is volatile keeps no account of what is durable and half the bytes: it is where nodes without a directory
+//     keep their snapshots.
 //   - Fault knows nothing of time: what hangs or is slow is simulated elsewhere.
 package vfs

@@ -20,9 +20,10 @@ const BlockBytes = 512
 //
 // Owner: none; mu guards everything, because a log's writer and reader and a test use it at the same time.
 type Mem struct {
-	mu    sync.Mutex
-	root  *memNode
-	locks map[string]bool
+	mu       sync.Mutex
+	root     *memNode
+	locks    map[string]bool
+	volatile bool // nothing is ever durable, and no account is kept
 }
 
 // memNode is a file or a directory. Files: data is what readers see, disk what is durable, dirty the blocks of data
@@ -39,6 +40,14 @@ type memNode struct {
 // NewMem returns an empty file system, its root made and durable.
 func NewMem() *Mem {
 	return &Mem{root: newMemDir(), locks: map[string]bool{}}
+}
+
+// NewVolatile returns an empty file system of which [Mem.Crash] leaves nothing, whatever was synced. It keeps one copy of each
+// file where that of [NewMem] keeps two: for nodes that keep their files in memory, not for tests.
+func NewVolatile() *Mem {
+	m := NewMem()
+	m.volatile = true
+	return m
 }
 
 func newMemDir() *memNode {
@@ -192,7 +201,9 @@ func (m *Mem) SyncDir(name string) error {
 	if n == nil || !n.dir {
 		return pathError("syncdir", name, fs.ErrNotExist)
 	}
-	n.diskName = maps.Clone(n.names)
+	if !m.volatile {
+		n.diskName = maps.Clone(n.names)
+	}
 	return nil
 }
 
@@ -329,6 +340,10 @@ func (f *memFile) Sync() error {
 		return pathError("sync", f.name, fs.ErrClosed)
 	}
 	n := f.node
+	if f.mem.volatile {
+		clear(n.dirty)
+		return nil
+	}
 	n.disk = resize(n.disk, len(n.data))
 	for b := range n.dirty {
 		if from := b * BlockBytes; from < int64(len(n.data)) {
