@@ -94,7 +94,7 @@ func TestAppendEntriesKeepsWhatIsThere(t *testing.T) {
 
 func TestZeroFrame(t *testing.T) {
 	var f Frame
-	if !f.IsZero() || f.Bytes() != nil || !f.Meta().IsZero() {
+	if !f.IsZero() || f.Bytes() != nil || !f.Meta().IsZero() || f.BodySize() != 0 {
 		t.Errorf("zero frame: IsZero %v, %d bytes, %+v", f.IsZero(), len(f.Bytes()), f.Meta())
 	}
 	if sealed := sampleFrames()[0].value.seal(t); sealed.IsZero() || sealed.Meta().IsZero() {

@@ -159,3 +159,13 @@ func TestReadMembershipRefuses(t *testing.T) {
 		}
 	}
 }
+
+// In a transient membership two configs decide; who stays is a voter of the last one.
+func TestStays(t *testing.T) {
+	m := sampleMemberships()[1].value // voters 1, 2, 3, then 2, 3, 1<<40; node 4 is a learner
+	for id, want := range map[NodeID]bool{1: false, 2: true, 3: true, 4: false, 1 << 40: true, 9: false} {
+		if got := m.Stays(id); got != want {
+			t.Errorf("node %d stays: %v, want %v", id, got, want)
+		}
+	}
+}

@@ -191,15 +191,21 @@ func TestBadBytesEndTheConnection(t *testing.T) {
 // A peer has nothing to say on a connection that this node dialed, but its answer.
 func TestBytesOnADialedConnectionEndIt(t *testing.T) {
 	up := newSink()
+	talk := make(chan struct{}) // after the handshake: its own bytes are another matter
 	address := fakePeer(t, accepts(2), func(c net.Conn) {
+		<-talk
 		_, _ = c.Write([]byte("x")) // the other side may have closed already
 		readAll(c)
 	})
-	a := start(t, testConfig(1), up)
-	a.SetPeers([]codec.Node{{ID: 2, Address: address}})
+	log := newLogSink()
+	cfg := testConfig(1)
+	cfg.Logger = log.logger()
+	a := start(t, cfg, up)
+	connect(t, a, 2, address)
+	close(talk)
 	up.wait(t, "Down", func() bool { return len(up.downs) >= lanes })
-	if a.Stats().By[StreamUnexpected]+a.Stats().By[DialRefused] == 0 {
-		t.Error("not counted")
+	if n := a.Stats().By[StreamUnexpected]; int(n) < lanes || log.count("nothing to say") != lanes {
+		t.Errorf("counted %d times, logged:\n%s", n, log.buf.String())
 	}
 }
 
