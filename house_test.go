@@ -17,10 +17,12 @@ var mayImport = map[string][]string{
 	"pipeline/session":            {"codec"},
 	"wal":                         {"codec", "wal/..."},
 	"wal/vfs":                     {},
+	"wal/snapshot":                {"codec", "wal/vfs"},
 	"netio":                       {"codec"},
 	"engine/consensus":            {"codec"},
 	"engine/consensus/simulation": {"codec", "engine/consensus", "pipeline", "wal/..."},
-	"engine":                      {"codec", "engine/consensus", "netio", "pipeline/...", "wal/..."},
+	"engine":                      {"codec", "engine/consensus", "engine/shipment", "netio", "pipeline/...", "wal/..."},
+	"engine/shipment":             {"codec", "wal/..."},
 	"engine/crash":                {"codec", "engine", "netio", "pipeline/...", "wal/..."},
 	"profiles":                    {},
 	"cluster_benchmark/...":       {"cluster_benchmark/...", "codec", "engine/...", "netio", "pipeline", "profiles", "wal/..."},
@@ -45,6 +47,8 @@ var goFiles = map[string]string{
 	"cluster_benchmark/target/handoff.go": "the ceiling's one consumer, ended by Close",
 	"cluster_benchmark/target/net.go":     "the ceiling's two ends of a connection, ended by Close",
 	"engine/raft.go":                      "the group's loop, ended by Close",
+	"engine/shipment/receiver.go":         "writes what a leader sends, from the first piece on, ended by Close",
+	"engine/shipment/sender.go":           "reads a snapshot for one peer, ended by Stop",
 	"netio/dial.go":                       "closes a connection when its dialer ends, awaited by release",
 	"netio/listen.go":                     "one hand-shake each, bounded in number and time, awaited by Close",
 	"netio/tcp.go":                        "the accept loop and one dialer per lane and peer, awaited by Close",
@@ -61,7 +65,12 @@ var sleepFiles = map[string]string{
 var quietErrors = map[string]string{
 	"wal/tidwall.go: a.batch.Write": "returns nothing: it fills a batch in memory",
 	"wal/reader.go: s.file.Close":   "closes a file that was only read",
-	"wal/vfs/vfs.go: f.Close":       "closes a file that was only read",
+
+	"wal/snapshot/export.go: r.Close":   "closes a file that was only read",
+	"wal/snapshot/store.go: f.Close":    "closes a file that was only read",
+	"wal/snapshot/walk.go: w.sha.Write": "a hash takes everything",
+	"wal/snapshot/walk.go: sha.Write":   "a hash takes everything",
+	"wal/vfs/vfs.go: f.Close":           "closes a file that was only read",
 }
 
 const (

@@ -44,7 +44,8 @@ type LogWrite struct {
 	// Jump, when not nil, replaces the whole log: every entry is removed, and the next one stands behind Jump.ID. It is the
 	// mark of a snapshot that took the log's place.
 	Jump *LogBase
-	// Purge, when not nil, removes every entry up to Purge.ID, which the log holds. The space comes back later.
+	// Purge, when not nil, removes every entry up to Purge.ID, which is the last entry of a frame that the log holds. The
+	// space comes back later.
 	Purge *LogBase
 }
 
@@ -60,7 +61,7 @@ type LogBase struct {
 type LogState struct {
 	Vote        Vote
 	Base        LogBase            // where the log begins; zero while it begins with the first entry
-	Frames      []FrameMeta        // without gaps, ascending, from Base on; cut where a truncation or purge fell inside a frame
+	Frames      []FrameMeta        // without gaps, ascending, from Base on; cut where a truncation fell inside a frame
 	Memberships []MembershipRecord // every membership entry in Frames, ascending
 	Commit      Index              // newest saved commit; may lie beyond or far below what is committed
 	// CleanClose says that nothing accepted since Vote was written was lost: this life of the log and every one since then

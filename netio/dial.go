@@ -84,11 +84,25 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// connect makes a connection, shakes hands and gives it to an event loop.
+// connect makes a connection to where the peer is said to listen, or else to where it says so itself.
 func (l *lane) connect(ctx context.Context) (*outConn, error) {
+	o, err := l.connectTo(ctx, l.address)
+	told := l.told.Load()
+	if err == nil || told == nil || *told == l.address || ctx.Err() != nil {
+		return o, err
+	}
+	o, second := l.connectTo(ctx, *told)
+	if second != nil {
+		return nil, fmt.Errorf("%w; and at %s, as the peer told: %w", err, *told, second)
+	}
+	return o, nil
+}
+
+// connectTo makes a connection, shakes hands and gives it to an event loop.
+func (l *lane) connectTo(ctx context.Context, address string) (*outConn, error) {
 	t := l.t
 	dialer := net.Dialer{Timeout: t.cfg.DialTimeout, KeepAliveConfig: t.keepAlive()}
-	c, err := dialer.DialContext(ctx, "tcp", l.address)
+	c, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +116,7 @@ func (l *lane) connect(ctx context.Context) (*outConn, error) {
 		_ = c.Close() // the handshake's error is the one that tells something
 		return nil, err
 	}
-	o := &outConn{lane: l, ended: make(chan struct{})}
+	o := &outConn{lane: l, remote: address, ended: make(chan struct{})}
 	if err := t.enroll(c, o); err != nil {
 		return nil, err
 	}
@@ -140,7 +154,7 @@ func (l *lane) serve(ctx context.Context, o *outConn) {
 		case <-o.ended:
 			if done != nil {
 				l.t.report.report(slog.LevelInfo, l.key("ended"), "connection to peer ended",
-					"peer", l.peer, "lane", l.id, "address", l.address, "error", o.err)
+					"peer", l.peer, "lane", l.id, "address", o.remote, "error", o.err)
 			}
 			return
 		case <-done:

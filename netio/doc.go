@@ -24,8 +24,8 @@
 //   - when it is up again, or has half of its room again, if packets were refused since the last call. So it also
 //     says: try now.
 //
-// Lanes do not wait for each other: a queue that is full, or a peer that does not read one lane, holds up that lane alone,
-// and what goes out on the snapshot lane gives the other lanes their turn after each write of 256 KiB.
+// Lanes do not wait for each other: a queue that is full, or a peer that does not read one lane, holds up that lane alone.
+// An event loop writes 2 MiB of one lane at most before it serves its other connections.
 //
 // Send never blocks: it takes one lock per run of packets for the same node, and at most one wake of the event loop
 // for all that is sent until the loop comes. Nothing of Link is called once Close has returned.
@@ -48,7 +48,8 @@
 // connection of the same peer and lane takes the older one's place, of which nothing is delivered from then on. A node
 // that dialed this one, was verified and said where it listens becomes a peer while it stays connected, also if SetPeers
 // did not name it: one that knows no membership yet must be able to answer a candidate, and one that lags behind a
-// membership change a leader that it does not know.
+// membership change a leader that it does not know. One that SetPeers did name is dialed there first and, where it is not
+// found, at the address that its newest handshake told: a node that moved is reached before the membership says so.
 //
 // There is no TLS yet. A handshake proves nothing to somebody who can read another's, so the listen address must be
 // loopback unless Config.Insecure is set, which is logged each minute. Raft is not made for nodes that lie: a peer that

@@ -9,15 +9,12 @@ import (
 
 // However a stream is cut, the same messages come out and it fails at the same place or not at all.
 func FuzzParser(f *testing.F) {
-	f.Add(wire(mixed(f, 4)...), []byte{1, 200, 3}, true)
-	f.Add(wire(heartbeat(0, 1), heartbeat(0, 2)), []byte{88}, false)
-	f.Add(append(wire(appendOf(f, 0, 1, 40)), 0xff, 0xff, 0xff, 0xff, 1, 3), []byte{5}, true)
-	f.Fuzz(func(t *testing.T, stream, cuts []byte, onAppend bool) {
-		lane := codec.LaneControl
-		if onAppend {
-			lane = codec.LaneAppend
-		}
-		fresh := func() *parser { return &parser{from: 3, lane: lane, limit: 1 << 20} }
+	f.Add(wire(mixed(f, 4)...), []byte{1, 200, 3}, byte(codec.LaneAppend))
+	f.Add(wire(heartbeat(0, 1), heartbeat(0, 2)), []byte{88}, byte(codec.LaneControl))
+	f.Add(append(wire(appendOf(f, 0, 1, 40)), 0xff, 0xff, 0xff, 0xff, 1, 3), []byte{5}, byte(codec.LaneAppend))
+	f.Add(wire(pieces(4)...), []byte{90, 2}, byte(codec.LaneSnapshot))
+	f.Fuzz(func(t *testing.T, stream, cuts []byte, lane byte) {
+		fresh := func() *parser { return &parser{from: 3, lane: codec.Lane(lane), limit: 1 << 20} }
 		whole, wholeErr := feedAll(fresh(), stream, func(left int) int { return left })
 		i := 0
 		pieces, piecesErr := feedAll(fresh(), stream, func(left int) int {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -18,8 +19,8 @@ const (
 	// stallRetryMin is how soon a lane whose socket was full is looked at again, and stallRetryMax how late when it
 	// takes nothing. gnet sends what it holds by itself, but tells nobody when it has.
 	stallRetryMin, stallRetryMax = 100 * time.Microsecond, 5 * time.Millisecond
-	// drainWritesMax bounds the writes of one lane before other connections of its loop get their turn. On the snapshot lane
-	// it is one: what goes there may wait, and nothing may wait for it.
+	// drainWritesMax bounds the writes of one lane before other connections of its loop get their turn: 2 MiB, which a copy
+	// takes well below a millisecond for, and a full socket ends sooner.
 	drainWritesMax = 8
 	// queueKeep is the number of packets whose room a lane keeps between two writes.
 	queueKeep = 4096
@@ -34,7 +35,8 @@ type lane struct {
 	peer    codec.NodeID
 	id      codec.Lane
 	address string
-	kick    chan struct{} // capacity 1: something for the lane's goroutine to look at
+	told    *atomic.Pointer[string] // the peer's; see there
+	kick    chan struct{}           // capacity 1: something for the lane's goroutine to look at
 
 	mu     sync.Mutex
 	conn   *outConn // nil: not connected, everything is refused
@@ -57,6 +59,7 @@ type lane struct {
 // Owner: the event loop, except for the fields that say otherwise.
 type outConn struct {
 	lane   *lane
+	remote string // the address that was dialed
 	conn   gnet.Conn
 	w      writer
 	opened bool          // set before enrolling returns
@@ -140,11 +143,7 @@ func (o *outConn) drain() {
 	o.lane.mu.Lock()
 	o.lane.woken = false // whatever is queued from here on and not taken below needs another wake
 	o.lane.mu.Unlock()
-	writes := drainWritesMax
-	if o.lane.id == codec.LaneSnapshot {
-		writes = 1
-	}
-	for range writes {
+	for range drainWritesMax {
 		if o.conn.OutboundBuffered() >= outboundBytesMax || w.left == 0 && !o.take() {
 			break
 		}

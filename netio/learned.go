@@ -10,11 +10,15 @@ import (
 // leader that it does not know. So a node that SetPeers does not name is dialed too when it has shaken hands, at the
 // address that it told, for as long as it keeps a connection to this node. SetPeers ends that for a node that it named
 // before, or two nodes that were removed would keep each other for ever.
+//
+// One that SetPeers names may listen elsewhere: it has moved, and the membership here says so later, or said so before it
+// moved back. What its newest handshake told is tried whenever the address of SetPeers does not answer as that node.
 
 // learnedMax bounds the peers that only their own handshakes named.
 const learnedMax = 64
 
-// learn makes a node that has shaken hands a peer, where SetPeers has not named it.
+// learn makes a node that has shaken hands a peer, where SetPeers has not named it, or else keeps the address that it told
+// beside the one that SetPeers named.
 func (t *TCP) learn(id codec.NodeID, address string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -23,7 +27,10 @@ func (t *TCP) learn(id codec.NodeID, address string) {
 	switch {
 	case t.closed != nil || address == "":
 		return
-	case p != nil && (!t.learned[id] || p.address == address):
+	case p != nil && !t.learned[id]:
+		p.told.Store(&address)
+		return
+	case p != nil && p.address == address:
 		return
 	case p == nil && len(t.learned) >= learnedMax:
 		return

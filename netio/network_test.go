@@ -2,6 +2,7 @@ package netio
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 
@@ -30,13 +31,15 @@ func TestInprocHandsOverDirectly(t *testing.T) {
 	a := join(t, n, 1, sinks[0])
 	join(t, n, 2, sinks[1])
 	join(t, n, 3, sinks[2])
-	frame := appendOf(t, 2, 7, 100)
+	frame, piece := appendOf(t, 2, 7, 100), pieceOf(2, 8, 100)
 	sent := []codec.Packet{frame, heartbeat(3, 1), heartbeat(3, 2)}
 	a.Send(codec.LaneAppend, sent)
 	same(t, sinks[1].received(), []codec.Packet{frame}, 1)
 	same(t, sinks[2].received(), []codec.Packet{heartbeat(0, 1), heartbeat(0, 2)}, 1)
-	if &sinks[1].received()[0].Frame.Bytes()[0] != &frame.Frame.Bytes()[0] {
-		t.Error("the frame was copied")
+	a.Send(codec.LaneSnapshot, []codec.Packet{piece})
+	same(t, sinks[1].received(), []codec.Packet{frame, piece}, 1)
+	if got := sinks[1].received(); &got[0].Frame.Bytes()[0] != &frame.Frame.Bytes()[0] || &got[1].Data.Bytes()[0] != &piece.Data.Bytes()[0] {
+		t.Error("the frame or the data was copied")
 	}
 	if sent[0].Node != 2 || sent[1].Node != 3 {
 		t.Error("the sender's packets were changed")
@@ -50,8 +53,9 @@ func TestInprocHandsOverDirectly(t *testing.T) {
 	if len(sinks[0].verified) != 2 || len(sinks[1].verified) != 1 {
 		t.Errorf("verified %v and %v, want each peer once", sinks[0].verified, sinks[1].verified)
 	}
-	if s := a.Stats(); s.MessagesOut != 13 || s.Dialed != 2 {
-		t.Errorf("stats %+v", s)
+	want := uint64(len(wire(frame, piece)) + 12*codec.MessageHeaderSize)
+	if s := a.Stats(); s.MessagesOut != 14 || s.BytesOut != want || s.Dialed != 2 {
+		t.Errorf("stats %+v, want 14 messages of %d bytes, 2 dialed", s, want)
 	}
 }
 
@@ -109,6 +113,28 @@ func TestInprocCutIsOneWay(t *testing.T) {
 	if len(sinks[1].packets) != 2 || len(sinks[0].packets) != 2 {
 		t.Errorf("after HealAll delivered %d and %d", len(sinks[1].packets), len(sinks[0].packets))
 	}
+}
+
+// Each lane is told of its own losses.
+func TestInprocLanesAreLostOneByOne(t *testing.T) {
+	n := NewNetwork()
+	up, got := newSink(), newSink()
+	a := join(t, n, 1, up)
+	join(t, n, 2, got)
+	n.Cut(1, 2)
+	a.Send(codec.LaneSnapshot, []codec.Packet{pieceOf(2, 1, 10)})
+	a.Send(codec.LaneAppend, []codec.Packet{appendOf(t, 2, 1, 10)})
+	a.Send(codec.LaneSnapshot, []codec.Packet{pieceOf(2, 2, 10)})
+	want := []downCall{{2, codec.LaneSnapshot}, {2, codec.LaneAppend}}
+	if !slices.Equal(up.downs, want) {
+		t.Fatalf("Down called for %v, want %v", up.downs, want)
+	}
+	n.Heal(1, 2)
+	if len(up.downs) != 4 {
+		t.Errorf("healing told of %v, want both lanes once more", up.downs[2:])
+	}
+	a.Send(codec.LaneSnapshot, []codec.Packet{pieceOf(2, 3, 10)})
+	same(t, got.received(), []codec.Packet{pieceOf(0, 3, 10)}, 1)
 }
 
 // What was lost after Down had been called is told before anything behind it goes, also where no Heal says that the
@@ -252,7 +278,7 @@ func TestInprocAllocatesNothing(t *testing.T) {
 	got.deliver = func([]codec.Packet) {}
 	a := join(t, n, 1, newSink())
 	join(t, n, 2, got)
-	packets := []codec.Packet{appendOf(t, 2, 1, 100), appendOf(t, 2, 2, 100)}
+	packets := []codec.Packet{appendOf(t, 2, 1, 100), forwardOf(2, 2, 100)}
 	a.Send(codec.LaneAppend, packets)
 	if allocs := testing.AllocsPerRun(1000, func() { a.Send(codec.LaneAppend, packets) }); allocs > 0 && !raceEnabled {
 		t.Errorf("%v allocations a send", allocs)

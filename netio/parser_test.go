@@ -36,12 +36,29 @@ func scribble(b []byte) {
 	}
 }
 
+// mixed returns n messages of the append lane: with a frame, with data, without either.
 func mixed(t testing.TB, n int) []codec.Packet {
 	var packets []codec.Packet
 	for i := range n {
 		p := appendOf(t, 0, i, (i*37)%300)
-		if i%3 == 0 {
+		switch i % 4 {
+		case 0:
 			p = codec.Packet{Message: codec.Message{Kind: codec.MessageAppendReply, Status: codec.StatusOK, Stamp: int64(i)}}
+		case 2:
+			p = forwardOf(0, i, 1+(i*37)%300)
+		}
+		packets = append(packets, p)
+	}
+	return packets
+}
+
+// pieces returns n messages of the snapshot lane: pieces, and answers to pieces that went the other way.
+func pieces(n int) []codec.Packet {
+	var packets []codec.Packet
+	for i := range n {
+		p := pieceOf(0, i, 1+(i*53)%300)
+		if i%3 == 1 {
+			p = codec.Packet{Message: codec.Message{Kind: codec.MessageSnapshotReply, Status: codec.StatusOK, Commit: codec.Index(i), Stamp: int64(i)}}
 		}
 		packets = append(packets, p)
 	}
@@ -50,46 +67,51 @@ func mixed(t testing.TB, n int) []codec.Packet {
 
 // N4: cut in two at every byte, one byte at a time, and all glued together.
 func TestMessagesSurviveEverySplit(t *testing.T) {
-	few := mixed(t, 5)
-	stream := wire(few...)
-	for at := 1; at < len(stream); at++ {
-		first := true
-		got, err := feedAll(newParser(codec.LaneAppend), stream, func(left int) int {
-			if first {
-				first = false
-				return at
+	for lane, many := range map[codec.Lane][]codec.Packet{codec.LaneAppend: mixed(t, 100), codec.LaneSnapshot: pieces(100)} {
+		few := many[:5]
+		stream := wire(few...)
+		for at := 1; at < len(stream); at++ {
+			first := true
+			got, err := feedAll(newParser(lane), stream, func(left int) int {
+				if first {
+					first = false
+					return at
+				}
+				return left
+			})
+			if err != nil {
+				t.Fatalf("%v lane cut at %d: %v", lane, at, err)
 			}
-			return left
-		})
-		if err != nil {
-			t.Fatalf("cut at %d: %v", at, err)
+			same(t, got, few, 3)
 		}
-		same(t, got, few, 3)
-	}
-	for size := 1; size < 200; size++ {
-		got, err := feedAll(newParser(codec.LaneAppend), stream, func(left int) int { return min(size, left) })
-		if err != nil {
-			t.Fatalf("pieces of %d: %v", size, err)
+		for size := 1; size < 200; size++ {
+			got, err := feedAll(newParser(lane), stream, func(left int) int { return min(size, left) })
+			if err != nil {
+				t.Fatalf("%v lane in pieces of %d: %v", lane, size, err)
+			}
+			same(t, got, few, 3)
 		}
-		same(t, got, few, 3)
+		got, err := feedAll(newParser(lane), wire(many...), func(left int) int { return left })
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, got, many, 3)
 	}
-	hundred := mixed(t, 100)
-	got, err := feedAll(newParser(codec.LaneAppend), wire(hundred...), func(left int) int { return left })
-	if err != nil {
-		t.Fatal(err)
-	}
-	same(t, got, hundred, 3)
 }
 
 func TestLargeMessageIsAssembledFromPieces(t *testing.T) {
-	want := []codec.Packet{appendOf(t, 0, 1, 5<<20), appendOf(t, 0, 2, 10)}
-	got, err := feedAll(newParser(codec.LaneAppend), wire(want...), func(left int) int { return min(64<<10, left) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	same(t, got, want, 3)
-	if size, room := len(want[0].Frame.Bytes()), cap(got[0].Frame.Bytes()); room != size {
-		t.Errorf("a frame of %d bytes holds on to %d", size, room)
+	for lane, want := range map[codec.Lane][]codec.Packet{
+		codec.LaneAppend:   {appendOf(t, 0, 1, 5<<20), appendOf(t, 0, 2, 10)},
+		codec.LaneSnapshot: {pieceOf(0, 1, 5<<20), pieceOf(0, 2, 10)},
+	} {
+		got, err := feedAll(newParser(lane), wire(want...), func(left int) int { return min(64<<10, left) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, got, want, 3)
+		if size, room := len(want[0].Body()), cap(got[0].Body()); room != size {
+			t.Errorf("%v lane: a body of %d bytes holds on to %d", lane, size, room)
+		}
 	}
 }
 
@@ -126,6 +148,9 @@ func TestBadStreamsAreRefused(t *testing.T) {
 	}
 	small := newParser(codec.LaneAppend)
 	small.limit = 100
+	piece := wire(pieceOf(0, 1, 50))
+	cut := append([]byte(nil), piece...)
+	cut[len(cut)-1] ^= 1
 	for _, c := range []struct {
 		name   string
 		parser *parser
@@ -143,6 +168,12 @@ func TestBadStreamsAreRefused(t *testing.T) {
 		{"unknown frame version", nil, change(func(b []byte) { b[codec.MessageHeaderSize] = 9 }), codec.ErrVersion},
 		{"heartbeat on append", nil, wire(heartbeat(0, 1)), errWrongLane},
 		{"append on control", newParser(codec.LaneControl), valid, errWrongLane},
+		{"piece on append", nil, piece, errWrongLane},
+		{"piece on control", newParser(codec.LaneControl), piece, errWrongLane},
+		{"append on snapshot", newParser(codec.LaneSnapshot), valid, errWrongLane},
+		{"heartbeat on snapshot", newParser(codec.LaneSnapshot), wire(heartbeat(0, 1)), errWrongLane},
+		{"forward on snapshot", newParser(codec.LaneSnapshot), wire(forwardOf(0, 1, 50)), errWrongLane},
+		{"damaged data", newParser(codec.LaneSnapshot), cut, codec.ErrCorrupt},
 	} {
 		fresh := func() *parser {
 			if c.parser == nil {

@@ -3,35 +3,46 @@ package netio
 import (
 	"io"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/millrace/millrace/codec"
 )
 
-// N7: a peer that stops reading its append lane costs at most the lane's bound, its control lane works on, and when it
-// reads again it finds no gap before the point where packets were refused.
+// N7: a peer that stops reading its append or snapshot lane costs at most the lane's bound, its other lanes work on, and when
+// it reads again it finds no gap before the point where packets were refused.
 func TestPeerThatStopsReading(t *testing.T) {
+	for lane, packet := range map[codec.Lane]func(n, size int) codec.Packet{
+		codec.LaneAppend:   func(n, size int) codec.Packet { return appendOf(t, 2, n, size) },
+		codec.LaneSnapshot: func(n, size int) codec.Packet { return pieceOf(2, n, size) },
+	} {
+		t.Run(lane.String(), func(t *testing.T) { testPeerThatStopsReading(t, lane, packet) })
+	}
+}
+
+func testPeerThatStopsReading(t *testing.T, lane codec.Lane, packet func(n, size int) codec.Packet) {
 	const laneMax = 32 << 20 // the kernel alone takes some 5 MiB for a peer that does not read
 	goOn := make(chan struct{})
 	release := sync.OnceFunc(func() { close(goOn) })
 	defer release()
-	control, appended := newSink(), newSink()
-	address := fakePeer(t, accepts(2), func(c net.Conn) { serveLane(c, control, appended, goOn) })
+	got := newSink()
+	address := fakePeer(t, accepts(2), func(c net.Conn) { serveLane(c, got, lane, goOn) })
 	up := newSink()
 	cfg := testConfig(1)
 	cfg.LaneBytesMax, cfg.MessageBytesMax = laneMax, 1<<20
 	a := start(t, cfg, up)
 	connect(t, a, 2, address)
 
-	l := a.peer(2).lanes[codec.LaneAppend]
+	l := a.peer(2).lanes[lane]
 	sent := 0
 	for a.Stats().By[DropFull] == 0 {
 		if sent > 10000 {
 			t.Fatal("a lane that nobody reads is never full")
 		}
-		a.Send(codec.LaneAppend, []codec.Packet{appendOf(t, 2, sent, 100<<10)})
+		a.Send(lane, []codec.Packet{packet(sent, 100<<10)})
 		sent++
 		l.mu.Lock()
 		held := l.queued + l.unsent
@@ -41,11 +52,13 @@ func TestPeerThatStopsReading(t *testing.T) {
 		}
 	}
 	kept := sent - 1
+	other := codec.LaneAppend + codec.LaneSnapshot - lane
 	for i := range 100 {
 		a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, i)})
-		a.Send(codec.LaneAppend, []codec.Packet{appendOf(t, 2, kept+1+i, 10)})
+		a.Send(other, []codec.Packet{onLane(t, other, i)})
+		a.Send(lane, []codec.Packet{packet(kept+1+i, 10)})
 	}
-	control.wait(t, "heartbeats while the append lane is full", func() bool { return len(control.packets) == 100 })
+	got.wait(t, "heartbeats and the other lane's packets while this lane is full", func() bool { return len(got.packets) == 200 })
 	if n := a.Stats().By[DropFull]; n != 101 {
 		t.Errorf("%d packets refused, want all 101 behind the full lane", n)
 	}
@@ -62,29 +75,39 @@ func TestPeerThatStopsReading(t *testing.T) {
 
 	release()
 	up.wait(t, "Down", func() bool { return len(up.downs) == 1 })
-	waitUp(t, a, 2, codec.LaneAppend)
-	a.Send(codec.LaneAppend, []codec.Packet{appendOf(t, 2, 999999, 10)})
-	appended.wait(t, "all packets", func() bool { return len(appended.packets) == kept+1 })
-	got := appended.received()
+	waitUp(t, a, 2, lane)
+	a.Send(lane, []codec.Packet{packet(999999, 10)})
+	got.wait(t, "all packets", func() bool { return len(got.packets) == 200+kept+1 })
+	came := got.receivedOn(lane)
 	for i := range kept {
-		if int(got[i].Message.Stamp) != i {
-			t.Fatalf("packet %d has number %d", i, got[i].Message.Stamp)
+		if int(came[i].Message.Stamp) != i {
+			t.Fatalf("packet %d has number %d", i, came[i].Message.Stamp)
 		}
 	}
-	if got[kept].Message.Stamp != 999999 {
-		t.Errorf("after Down came number %d", got[kept].Message.Stamp)
+	if came[kept].Message.Stamp != 999999 {
+		t.Errorf("after Down came number %d", came[kept].Message.Stamp)
 	}
 }
 
-// serveLane reads a connection like a peer; the append lane only once goOn is closed.
-func serveLane(c net.Conn, control, appended *sink, goOn chan struct{}) {
+// onLane is a small packet that belongs on the lane.
+func onLane(t testing.TB, lane codec.Lane, n int) codec.Packet {
+	switch lane {
+	case codec.LaneAppend:
+		return appendOf(t, 2, n, 10)
+	case codec.LaneSnapshot:
+		return pieceOf(2, n, 10)
+	}
+	return heartbeat(2, n)
+}
+
+// serveLane reads a connection like a peer; that of the lane slow only once goOn is closed.
+func serveLane(c net.Conn, s *sink, slow codec.Lane, goOn chan struct{}) {
 	var first [codec.MessageHeaderSize]byte
 	if _, err := io.ReadFull(c, first[:]); err != nil {
 		return
 	}
-	lane, s := codec.LaneControl, control
-	if codec.MessageKind(first[5]) == codec.MessageAppend {
-		lane, s = codec.LaneAppend, appended
+	lane := codec.MessageKind(first[5]).Lane()
+	if lane == slow {
 		<-goOn
 	}
 	p := &parser{from: 2, lane: lane, limit: messageBytesLimit}
@@ -94,6 +117,54 @@ func serveLane(c net.Conn, control, appended *sink, goOn chan struct{}) {
 		if p.feed(buf[:n], deliver) != nil {
 			return
 		}
+	}
+}
+
+// A snapshot on its way delays neither heartbeats nor appends: each of them, sent while tens of megabytes wait on the
+// snapshot lane, arrives after no more of it than one loop can have in hand, whatever the machine's speed.
+func TestSnapshotsGiveWay(t *testing.T) {
+	const (
+		size    = 1 << 20  // of one piece
+		waiting = 64       // pieces that are always under way
+		rounds  = 150      // packets that are to overtake them, on each lane
+		most    = 16 << 20 // of a snapshot may arrive between sending a packet and its coming, at the 99th percentile
+	)
+	got := newSink()
+	var snapshot atomic.Int64 // pieces that came
+	got.deliver = func(packets []codec.Packet) {
+		if packets[0].Message.Kind == codec.MessageSnapshot {
+			snapshot.Add(int64(len(packets)))
+			packets = nil
+		}
+		got.change(func() { got.packets = append(got.packets, packets...) })
+	}
+	a, b := start(t, testConfig(1), newSink()), start(t, testConfig(2), got)
+	connect(t, a, 2, b.Addr())
+	piece := []codec.Packet{pieceOf(2, 1, size)}
+	sent := int64(0)
+	fill := func() {
+		for ; sent-snapshot.Load() < waiting; sent++ {
+			a.Send(codec.LaneSnapshot, piece)
+		}
+	}
+	for _, lane := range []codec.Lane{codec.LaneControl, codec.LaneAppend} {
+		var passed []int64
+		for i := range rounds {
+			fill()
+			before, have := snapshot.Load(), len(got.received())
+			a.Send(lane, []codec.Packet{onLane(t, lane, i)})
+			got.wait(t, "a packet that overtakes a snapshot", func() bool { return len(got.packets) > have })
+			passed = append(passed, (snapshot.Load()-before)*size)
+		}
+		slices.Sort(passed)
+		if p99 := passed[rounds*99/100]; p99 > most {
+			t.Errorf("%v lane: at the 99th percentile %d MiB of a snapshot came first, want at most %d (median %d)",
+				lane, p99>>20, most>>20, passed[rounds/2]>>20)
+		}
+	}
+	got.wait(t, "the whole snapshot", func() bool { return snapshot.Load() == sent })
+	if n := a.Stats().By[DropFull]; n != 0 {
+		t.Errorf("%d packets refused", n)
 	}
 }
 
@@ -143,7 +214,7 @@ func TestMessageAboveTheLimit(t *testing.T) {
 	}
 }
 
-// N6: with every buffer scribbled over as soon as its callback or write is over, all frames are still what was sent.
+// N6: with every buffer scribbled over as soon as its callback or write is over, all frames and data are still what was sent.
 // The receiver is slow at first, so that gnet has to keep what the socket does not take.
 func TestNoSliceIsKept(t *testing.T) {
 	poison := func(tr *TCP) { tr.afterTraffic, tr.afterWrite = scribble, scribble }
@@ -161,7 +232,11 @@ func TestNoSliceIsKept(t *testing.T) {
 	var want []codec.Packet
 	sizes := []int{0, 60, 1900, 2500, 40000, 300000}
 	for i := range 600 {
-		want = append(want, appendOf(t, 2, i, sizes[i%len(sizes)]))
+		p := appendOf(t, 2, i, sizes[i%len(sizes)])
+		if i%4 == 3 {
+			p = forwardOf(2, i, 1+sizes[i%len(sizes)])
+		}
+		want = append(want, p)
 	}
 	a.Send(codec.LaneAppend, want)
 	l := a.peer(2).lanes[codec.LaneAppend]

@@ -362,6 +362,59 @@ func TestNewerConnectionReplacesTheOlder(t *testing.T) {
 	}
 }
 
+// A connection of one lane takes no other lane's place, and what is not of its lane ends it alone.
+func TestLanesAreConnectionsOfTheirOwn(t *testing.T) {
+	got := newSink()
+	b := start(t, testConfig(2), got)
+	open := map[codec.Lane]net.Conn{}
+	for lane := codec.LaneControl; lane < codec.LaneEnd; lane++ {
+		c, status := rawPeer(t, b.Addr(), helloFrom(1, 2, lane))
+		if status != codec.HandshakeAccepted {
+			t.Fatalf("%v lane: answered %v", lane, status)
+		}
+		open[lane] = c
+	}
+	for lane, c := range open {
+		write(t, c, wire(onLane(t, lane, 1)))
+		got.wait(t, "a packet of the "+lane.String()+" lane", func() bool { return got.packets != nil })
+		got.change(func() { same(t, got.packets, []codec.Packet{onLane(t, lane, 1)}, 1); got.packets = nil })
+	}
+	for lane := codec.LaneControl; lane < codec.LaneEnd; lane++ {
+		for other := codec.LaneControl; other < codec.LaneEnd; other++ {
+			if other == lane {
+				continue
+			}
+			before := b.Stats().By[StreamWrongLane]
+			c, _ := rawPeer(t, b.Addr(), helloFrom(3, 2, lane))
+			write(t, c, wire(onLane(t, other, 2)))
+			wantEnd(t, c)
+			if n := b.Stats().By[StreamWrongLane] - before; n != 1 {
+				t.Errorf("a message of the %v lane on the %v lane counted %d times, want 1", other, lane, n)
+			}
+		}
+	}
+	until(t, "the end of the bad connections", func() bool { return int(b.Stats().ConnectionsIn) == lanes })
+	if n := len(got.received()); n != 0 || b.Stats().By[StreamReplaced] != 0 {
+		t.Errorf("%d packets of wrong lanes delivered, %d connections replaced", n, b.Stats().By[StreamReplaced])
+	}
+}
+
+// 32 nodes on one machine may connect all their lanes under the default limits, and no more.
+func TestDefaultLimitHoldsManyNodesOfOneMachine(t *testing.T) {
+	b := start(t, testConfig(2), newSink())
+	for node := codec.NodeID(10); node < 10+32; node++ {
+		for lane := codec.LaneControl; lane < codec.LaneEnd; lane++ {
+			if _, status := rawPeer(t, b.Addr(), helloFrom(node, 2, lane)); status != codec.HandshakeAccepted {
+				t.Fatalf("node %d, %v lane: answered %v", node, lane, status)
+			}
+		}
+	}
+	wantEnd(t, rawDial(t, b.Addr()))
+	if n := b.Stats().By[AcceptTooManyFromAddress]; n != 1 {
+		t.Errorf("%d refused for the limit of one address, want 1", n)
+	}
+}
+
 // The same at the slot itself: what the old connection's loop has in hand when it is replaced is not delivered.
 func TestReplacedConnectionDeliversNothing(t *testing.T) {
 	got := newSink()

@@ -54,8 +54,11 @@ type TCP struct {
 // peer is a node to keep connections to.
 type peer struct {
 	address string
-	lanes   [codec.LaneEnd]*lane
-	stop    context.CancelFunc // ends the lanes' goroutines, once they run
+	// told is the address that the peer itself told when it shook hands last, nil for none. It is tried where address does
+	// not answer as that peer: either may be the newer one.
+	told  atomic.Pointer[string]
+	lanes [codec.LaneEnd]*lane
+	stop  context.CancelFunc // ends the lanes' goroutines, once they run
 }
 
 // NewTCP returns a transport that does nothing until Start. Errors wrap [ErrConfig] or [ErrInsecure].
@@ -157,7 +160,8 @@ func (t *TCP) enroll(c net.Conn, x any) error {
 }
 
 // SetPeers tells which nodes to keep connections to. A peer that is gone or has another address loses its connections;
-// one that stays keeps them. Beside them a node keeps connections to those that dialed it; see learned.go.
+// one that stays keeps them. A peer that is not found there is looked for at the address that it told itself. Beside them
+// a node keeps connections to those that dialed it; see learned.go.
 func (t *TCP) SetPeers(nodes []codec.Node) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -176,6 +180,12 @@ func (t *TCP) SetPeers(nodes []codec.Node) {
 			continue
 		}
 		p := t.newPeer(n)
+		if before := old[n.ID]; before != nil {
+			p.told.Store(before.told.Load())
+		}
+		if address := t.connectedFrom(n.ID); address != "" {
+			p.told.Store(&address)
+		}
 		peers[n.ID] = p
 		fresh = append(fresh, p)
 	}
@@ -196,7 +206,7 @@ func (t *TCP) SetPeers(nodes []codec.Node) {
 func (t *TCP) newPeer(n codec.Node) *peer {
 	p := &peer{address: n.Address}
 	for id := codec.LaneControl; id < codec.LaneEnd; id++ {
-		p.lanes[id] = &lane{t: t, peer: n.ID, id: id, address: n.Address, kick: make(chan struct{}, 1)}
+		p.lanes[id] = &lane{t: t, peer: n.ID, id: id, address: n.Address, told: &p.told, kick: make(chan struct{}, 1)}
 	}
 	return p
 }

@@ -312,6 +312,39 @@ func TestPeerThatMovesOrLeaves(t *testing.T) {
 	}
 }
 
+// TestPeerIsFoundWhereItSaysItListens: a peer that has moved is dialed at the address that its handshake told while
+// SetPeers has the old one, whether nobody listens there or another node; and at that of SetPeers while what it told is old.
+func TestPeerIsFoundWhereItSaysItListens(t *testing.T) {
+	other := start(t, testConfig(3), newSink())
+	gone := start(t, testConfig(4), newSink())
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for what, old := range map[string]string{"nobody": gone.Addr(), "another node": other.Addr()} {
+		t.Run(what, func(t *testing.T) {
+			got := newSink()
+			a, b := start(t, testConfig(1), newSink()), start(t, testConfig(2), got)
+			a.SetPeers([]codec.Node{{ID: 2, Address: old}})
+			connect(t, b, 1, a.Addr())
+			waitUp(t, a, 2, codec.LaneControl)
+			a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 1)})
+			got.wait(t, "a packet at the address that it told", func() bool { return len(got.packets) == 1 })
+
+			// It goes, what it told stays; it comes back where SetPeers has it by now.
+			if err := b.Close(); err != nil {
+				t.Fatal(err)
+			}
+			back := newSink()
+			c := start(t, testConfig(2), back)
+			a.SetPeers([]codec.Node{{ID: 2, Address: c.Addr()}})
+			waitUp(t, a, 2, codec.LaneAppend)
+			waitUp(t, a, 2, codec.LaneControl)
+			a.Send(codec.LaneControl, []codec.Packet{heartbeat(2, 2)})
+			back.wait(t, "a packet at the address of SetPeers", func() bool { return len(back.packets) == 1 })
+		})
+	}
+}
+
 // gnet's loops do not stop by themselves in practice; stopping them behind the transport's back stands for it.
 func TestEventLoopsThatStopAreReported(t *testing.T) {
 	log := newLogSink()

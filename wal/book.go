@@ -8,7 +8,7 @@ import (
 )
 
 // book is what the records of a log add up to. It does no I/O: the scan feeds it record by record, and replay never
-// infers; only a truncate record shortens a group's log.
+// infers; only truncate, purge and jump records shorten a group's log.
 //
 // Owner: the goroutine that calls Open; afterwards the log, which hands each group its part.
 type book struct {
@@ -19,9 +19,10 @@ type book struct {
 
 type groupBook struct {
 	index       index
+	base        codec.LogBase // its id is index.base
 	vote        codec.Vote
 	commit      codec.Index
-	memberships []codec.MembershipRecord
+	memberships []codec.MembershipRecord // of the entries in index, ascending
 	// crashed says that a life in which the vote was already written ended without a seal. Whoever writes a vote anew that
 	// the log holds already, to free the place of the old record, must not let that clear it.
 	crashed bool
@@ -58,6 +59,12 @@ func (b *book) replay(r *record) error {
 	case kindTruncate:
 		id, to := readIndex(r.payload)
 		return b.group(id).truncate(id, to)
+	case kindPurge, kindJump:
+		id, base, err := readBase(r.payload)
+		if err != nil {
+			return err
+		}
+		return b.group(id).rebase(r.kind, id, &base)
 	case kindCommit:
 		id, commit := readIndex(r.payload)
 		b.group(id).commit = commit
@@ -98,8 +105,9 @@ func (g *groupBook) frame(f codec.Frame, meta codec.FrameMeta, seq uint64) error
 }
 
 func (g *groupBook) truncate(id codec.GroupID, to codec.Index) error {
-	if last := g.index.last(); to > last {
-		return fmt.Errorf("truncation of group %d above index %d, its log ends at %d: %w", id, to, last, codec.ErrCorrupt)
+	if last := g.index.last(); to > last || to < g.index.base.Index {
+		return fmt.Errorf("truncation of group %d above index %d, its log holds %d to %d: %w", id, to, g.index.base.Index+1,
+			last, codec.ErrCorrupt)
 	}
 	for n := len(g.memberships); n > 0 && g.memberships[n-1].ID.Index > to; n-- {
 		g.memberships = g.memberships[:n-1]
@@ -107,10 +115,27 @@ func (g *groupBook) truncate(id codec.GroupID, to codec.Index) error {
 	return g.index.truncate(to)
 }
 
+// rebase moves where the log begins, by a purge or a jump.
+func (g *groupBook) rebase(k kind, id codec.GroupID, base *codec.LogBase) error {
+	change := g.index.purge
+	if k == kindJump {
+		change = g.index.jump
+	}
+	if err := change(base.ID); err != nil {
+		return fmt.Errorf("group %d: %w", id, err)
+	}
+	n := 0
+	for n < len(g.memberships) && (k == kindJump || g.memberships[n].ID.Index <= base.ID.Index) {
+		n++
+	}
+	g.base, g.memberships = *base, behind(g.memberships, n)
+	return nil
+}
+
 // state returns what a group is told when it is opened. clean says that the last life ended with a seal; that alone does
 // not prove that nothing was lost since the vote was written.
 func (g *groupBook) state(clean bool) codec.LogState {
-	s := codec.LogState{Vote: g.vote, Commit: g.commit, Memberships: g.memberships, CleanClose: clean && !g.crashed}
+	s := codec.LogState{Vote: g.vote, Base: g.base, Commit: g.commit, Memberships: g.memberships, CleanClose: clean && !g.crashed}
 	if len(g.index.refs) > 0 {
 		s.Frames = make([]codec.FrameMeta, len(g.index.refs))
 	}

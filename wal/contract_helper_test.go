@@ -3,8 +3,10 @@ package wal
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -135,7 +137,8 @@ type driver struct {
 	flushed *awaiter
 	seq     uint64
 	leader  codec.LeaderID
-	entries []codec.Entry
+	entries []codec.Entry // from index 1 on; those up to base are not in the log
+	base    codec.LogBase
 	vote    codec.Vote
 }
 
@@ -200,6 +203,21 @@ func (d *driver) append(n, size int) uint64 {
 	return d.submit(codec.LogWrite{Frame: d.frame(d.last(), n, size)})
 }
 
+// purge drops every entry up to an index, which is the last of its frame.
+func (d *driver) purge(to codec.Index) uint64 {
+	d.base = *begin(d.entries[to-1].ID)
+	base := d.base
+	return d.submit(codec.LogWrite{Purge: &base})
+}
+
+// jump puts a snapshot in the place of the log.
+func (d *driver) jump(to codec.LogID) *codec.LogBase {
+	d.entries = make([]codec.Entry, to.Index)
+	d.base = *begin(to)
+	base := d.base
+	return &base
+}
+
 func (d *driver) must(seq uint64) {
 	d.t.Helper()
 	if err := d.flushed.wait(seq); err != nil {
@@ -225,7 +243,7 @@ func (d *driver) read(i codec.Index) (codec.Frame, error) {
 // check compares the group's log with the model, entry by entry.
 func (d *driver) check(read func(codec.Index) (codec.Frame, error)) {
 	d.t.Helper()
-	for i := codec.Index(1); i <= d.last(); {
+	for i := d.base.ID.Index + 1; i <= d.last(); {
 		f, err := read(i)
 		if err != nil {
 			d.t.Fatalf("index %d: %v", i, err)
@@ -250,6 +268,24 @@ func (d *driver) check(read func(codec.Index) (codec.Frame, error)) {
 	if f, ok := d.g.Frame(d.last() + 1); ok {
 		d.t.Fatalf("frame %v behind the end of the log at %d", f.Meta(), d.last())
 	}
+	d.checkNotHeld(0)
+	d.checkNotHeld(d.base.ID.Index)
+	d.checkNotHeld(d.last() + 1)
+}
+
+// checkNotHeld checks that an index is neither in memory nor read, and that the error names what the log holds.
+func (d *driver) checkNotHeld(i codec.Index) {
+	d.t.Helper()
+	if f, ok := d.g.Frame(i); ok {
+		d.t.Fatalf("index %d is in memory: %v", i, f.Meta())
+	}
+	want := fmt.Sprintf("the log holds %d to %d:", d.base.ID.Index+1, d.last())
+	if d.last() == d.base.ID.Index {
+		want = fmt.Sprintf("the log holds nothing from %d on:", d.last()+1)
+	}
+	if _, err := d.read(i); !errors.Is(err, ErrNotHeld) || !strings.Contains(err.Error(), want) {
+		d.t.Fatalf("read of %d: %v, want ErrNotHeld: %s", i, err, want)
+	}
 }
 
 // checkState compares what an opened group was told with the model.
@@ -258,7 +294,10 @@ func (d *driver) checkState(s codec.LogState) {
 	if s.Vote != d.vote {
 		d.t.Fatalf("vote %v, want %v", s.Vote, d.vote)
 	}
-	next := codec.Index(1)
+	if !bytes.Equal(appendBase(nil, 0, &s.Base), appendBase(nil, 0, &d.base)) {
+		d.t.Fatalf("base %+v, want %+v", s.Base, d.base)
+	}
+	next := d.base.ID.Index + 1
 	for _, m := range s.Frames {
 		if m.First != next || m.Group != d.id || m.Count == 0 {
 			d.t.Fatalf("frame %+v, want first index %d", m, next)

@@ -378,6 +378,11 @@ func TestDamageReplayNeverInfers(t *testing.T) {
 	small := func(k kind, payload []byte) func(*batch, *header) {
 		return func(b *batch, h *header) { h.kind = k; b.add(h, payload, codec.Checksum(payload)) }
 	}
+	base := func(term codec.Term, i codec.Index) []byte {
+		return appendBase(nil, 1, begin(codec.LogID{Leader: codec.LeaderID{Term: term, Node: 7}, Index: i}))
+	}
+	badBase := base(1, 6)
+	badBase[8]++
 	badVote := appendVote(nil, 1, codec.Vote{})
 	badVote[24] = 7
 	badMember := makeFrame(t, 1, codec.LeaderID{Term: 1, Node: 7}, 7, codec.EntryMembership, []byte{1, 1, 0})
@@ -385,15 +390,32 @@ func TestDamageReplayNeverInfers(t *testing.T) {
 		add  func(*batch, *header)
 		want error
 	}{
-		"gap":             {frame(8), codec.ErrCorrupt},
-		"overlap":         {frame(6), codec.ErrCorrupt},
-		"truncate beyond": {small(kindTruncate, appendIndex(nil, 1, 7)), codec.ErrCorrupt},
-		"vote flag":       {small(kindVote, badVote), codec.ErrCorrupt},
-		"membership":      {func(b *batch, h *header) { h.kind = kindFrame; b.add(h, badMember.Bytes(), badMember.Checksum()) }, codec.ErrCorrupt},
-		"unknown kind":    {small(kindEnd, []byte("news")), codec.ErrVersion},
+		"gap":                 {frame(8), codec.ErrCorrupt},
+		"overlap":             {frame(6), codec.ErrCorrupt},
+		"truncate beyond":     {small(kindTruncate, appendIndex(nil, 1, 7)), codec.ErrCorrupt},
+		"purge beyond":        {small(kindPurge, base(1, 7)), codec.ErrCorrupt},
+		"purge inside":        {small(kindPurge, base(1, 5)), codec.ErrCorrupt},
+		"purge again":         {small(kindPurge, base(1, 2)), codec.ErrCorrupt},
+		"purge of another id": {small(kindPurge, base(2, 6)), codec.ErrCorrupt},
+		"jump back":           {small(kindJump, base(1, 2)), codec.ErrCorrupt},
+		"base cut short":      {small(kindJump, base(1, 9)[:33]), codec.ErrCorrupt},
+		"base without room":   {small(kindJump, base(1, 9)[:7]), codec.ErrCorrupt},
+		"base of nothing":     {small(kindJump, appendBase(nil, 1, &codec.LogBase{})), codec.ErrCorrupt},
+		"base and more":       {small(kindJump, append(base(1, 9), 0)), codec.ErrCorrupt},
+		"base of later days":  {small(kindPurge, badBase), codec.ErrVersion},
+		"truncate below":      {small(kindTruncate, appendIndex(nil, 1, 1)), codec.ErrCorrupt},
+		"vote flag":           {small(kindVote, badVote), codec.ErrCorrupt},
+		"membership":          {func(b *batch, h *header) { h.kind = kindFrame; b.add(h, badMember.Bytes(), badMember.Checksum()) }, codec.ErrCorrupt},
+		"unknown kind":        {small(kindEnd, []byte("news")), codec.ErrVersion},
 	} {
 		p := places(t)[1]
-		session(t, p, 3, 20)
+		l := p.mustOpen(t)
+		d, _ := drive(t, l, 1)
+		for range 3 {
+			d.append(2, 20)
+		}
+		d.must(d.purge(2))
+		mustClose(t, l)
 		tail := p.tail(t)
 		b := p.read(t, tail)
 		s, err := scanLog(p.fs, p.folder(), mustIdentity(t, p))

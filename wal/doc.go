@@ -10,14 +10,15 @@
 //
 // A directory holds LOCK (flock: one owner), IDENTITY (format version, cluster, node, incarnation) and the folder wal
 // with the segments, named by the sequence of their first record. A record is an envelope (see header) around a frame,
-// a vote, a truncation, a saved commit, a peer's incarnation, an opening or a seal. Sequences count records and have
-// nothing to do with Raft indexes: a group's log may go back, the log never does.
+// a vote, a truncation, a purge, a jump, a saved commit, a peer's incarnation, an opening or a seal. Sequences count records
+// and have nothing to do with Raft indexes: a group's log may go back, or jump ahead to behind a snapshot; the log never
+// does.
 //
 // # What it promises
 //
 //   - What was reported by flushed, or by Group and Peers after Open, survives the process and the power.
 //   - Order: a restart finds a prefix of the records of the node. Of a write that was not reported it may find none, all,
-//     or the first records in the order vote, truncation, frame.
+//     or the first records in the order vote, jump, truncation, frame, purge.
 //   - Poison: after one failed write or sync nothing is acknowledged any more, ever; every group is told once. Nothing is
 //     retried. Opening again repairs, and trusts no byte that a failed sync may have left in memory only: those are
 //     written again before they are reported.
@@ -25,7 +26,7 @@
 //     a record anywhere behind it says that it was durable; then the log is damaged, and Open refuses with file and
 //     offset and changes nothing. After a clean close every record but the seal itself, and the saved commits written
 //     with it, is proven durable.
-//   - Replay never infers: only truncate records shorten a group's log. A record that is whole and can't follow is damage.
+//   - Replay never infers: only truncate, purge and jump records shorten a group's log. A record that is whole and can't follow is damage.
 //   - Frames not yet durable are in memory; of the others the newest, bounded per group. A frame is never handed out with
 //     entries that were truncated.
 //   - A frame read from the files was checked against its CRC, its sequence and its place, and has bytes of its own.
@@ -36,7 +37,7 @@
 //
 // # Read in this order
 //
-// record.go (bytes), book.go and index.go (what records add up to; no I/O), identity.go, scan.go and repair.go (opening),
+// record.go and payload.go (bytes), book.go and index.go (what records add up to; no I/O), identity.go, scan.go and repair.go (opening),
 // appender.go and tidwall.go (writing), queue.go, writer.go, group.go, reader.go, log.go; memory.go is the log that
 // forgets; vfs is what lies below. world_test.go is the model that the crash tests hold the log to.
 //
@@ -58,8 +59,10 @@
 //     in memory does not tell it.
 //   - A truncation during a cold read makes the read an error even if the frame was not touched: who asks knows best
 //     whether it still wants it.
+//   - A purge ends with a frame: no frame is cut at its front. A base carries the membership in force there, so that a
+//     group's log says who belongs to it without any snapshot.
 //   - Sequences are given in Submit, under the queue's lock, so that a group's index belongs to its loop alone.
 //
-// Not there yet: reclaim of old segments, purge and snapshot marks, moved frames, a preallocating backend. A segment
+// Not there yet: reclaim of the space of old segments, a preallocating backend. A segment
 // that was unlinked from the front would be missed: the first segment must be there.
 package wal

@@ -16,7 +16,7 @@ type Group struct {
 	flushed func(seq uint64, err error)
 	index   index
 	lastSeq uint64        // of the newest write
-	epoch   atomic.Uint64 // truncations so far: counted by the loop, compared by the reader
+	epoch   atomic.Uint64 // truncations and jumps so far: counted by the loop, compared by the reader
 	writer  groupWriter
 }
 
@@ -30,8 +30,8 @@ type groupWriter struct {
 	commitSaved codec.Index
 }
 
-// Submit queues a write and returns at once; it copies w and keeps the frame. After an error of the disk it does
-// nothing. A write that can't follow the group's log is a bug of the caller and panics.
+// Submit queues a write and returns at once; it copies w and keeps the frame and the bases. After an error of the disk it
+// does nothing. A write that can't follow the group's log is a bug of the caller and panics.
 func (g *Group) Submit(w *codec.LogWrite) {
 	if g.log.queue.poisoned.Load() {
 		return
@@ -43,18 +43,11 @@ func (g *Group) Submit(w *codec.LogWrite) {
 	}
 	g.lastSeq = w.Seq
 	before := g.index.recentBytes
-	if w.HasVote {
-		seq++
-	}
-	if w.HasTruncate {
-		seq++
+	if w.HasTruncate || w.Jump != nil {
 		g.epoch.Add(1)
-		if err := g.index.truncate(w.Truncate); err != nil {
-			g.log.cfg.Logger.Warn("wal: frame can't be cut", "group", g.id, "index", w.Truncate, "error", err)
-		}
 	}
-	if !w.Frame.IsZero() {
-		g.index.append(w.Frame, meta, seq)
+	if err := g.index.apply(w, meta, seq); err != nil {
+		g.log.cfg.Logger.Warn("wal: frame can't be cut", "group", g.id, "index", w.Truncate, "error", err)
 	}
 	g.index.evict(g.log.durable.Load(), g.log.cfg.RecentBytesMax)
 	g.log.counters.recentBytes.Add(int64(g.index.recentBytes - before))
@@ -65,21 +58,56 @@ func checkWrite(id codec.GroupID, x *index, lastSeq uint64, w *codec.LogWrite) (
 	if w.Seq != 0 && w.Seq <= lastSeq {
 		panic(fmt.Sprintf("BUG: group %d submits write %d after write %d", id, w.Seq, lastSeq))
 	}
-	last := x.last()
+	base, last := x.base.Index, x.last()
+	if w.Jump != nil {
+		checkBase(id, "jumps", w.Jump)
+		if w.Jump.ID.Index <= base {
+			panic(fmt.Sprintf("BUG: group %d jumps to %v, its log begins behind %v", id, w.Jump.ID, x.base))
+		}
+		base, last = w.Jump.ID.Index, w.Jump.ID.Index
+	}
 	if w.HasTruncate {
-		if w.Truncate > last {
-			panic(fmt.Sprintf("BUG: group %d truncates above index %d, its log ends at %d", id, w.Truncate, last))
+		if w.Truncate > last || w.Truncate < base {
+			panic(fmt.Sprintf("BUG: group %d truncates above index %d, its log holds %d to %d", id, w.Truncate, base+1, last))
 		}
 		last = w.Truncate
 	}
-	if w.Frame.IsZero() {
-		return meta
+	if !w.Frame.IsZero() {
+		meta = w.Frame.Meta()
+		if meta.Group != id || meta.First != last+1 {
+			panic(fmt.Sprintf("BUG: group %d appends a frame of group %d at index %d, its log ends at %d", id, meta.Group, meta.First, last))
+		}
 	}
-	meta = w.Frame.Meta()
-	if meta.Group != id || meta.First != last+1 {
-		panic(fmt.Sprintf("BUG: group %d appends a frame of group %d at index %d, its log ends at %d", id, meta.Group, meta.First, last))
+	if w.Purge != nil {
+		checkPurge(id, x, w, meta)
 	}
 	return meta
+}
+
+func checkBase(id codec.GroupID, verb string, b *codec.LogBase) {
+	if err := b.Validate(); err != nil || b.ID.Index == 0 {
+		panic(fmt.Sprintf("BUG: group %d %s to base %v: %v", id, verb, b.ID, err))
+	}
+}
+
+// checkPurge panics unless the purge ends with the last entry of a frame that the log holds once the rest of w is done.
+func checkPurge(id codec.GroupID, x *index, w *codec.LogWrite, meta codec.FrameMeta) {
+	checkBase(id, "purges", w.Purge)
+	to := w.Purge.ID
+	if !meta.IsZero() && to == meta.LastID() {
+		return
+	}
+	var found codec.LogID
+	if position := x.find(to.Index); position >= 0 && w.Jump == nil && (!w.HasTruncate || to.Index <= w.Truncate) {
+		m := x.refs[position].meta
+		if w.HasTruncate && m.Last() > w.Truncate {
+			m.Count = uint32(w.Truncate-m.First) + 1
+		}
+		found = m.LastID()
+	}
+	if found != to {
+		panic(fmt.Sprintf("BUG: group %d purges up to %v, want the last entry of a frame that its log holds", id, to))
+	}
 }
 
 // Frame returns the frame that holds the entry at an index, if it is in memory. Frames not yet durable always are. Where
@@ -98,7 +126,7 @@ func (g *Group) Frame(i codec.Index) (codec.Frame, bool) {
 func (g *Group) ReadFrame(i codec.Index, done func(codec.Frame, error)) {
 	position := g.index.find(i)
 	if position < 0 {
-		done(codec.Frame{}, fmt.Errorf("wal: group %d: index %d, the log holds 1 to %d: %w", g.id, i, g.index.last(), ErrNotHeld))
+		done(codec.Frame{}, g.index.notHeld(g.id, i))
 		return
 	}
 	if f, ok := g.index.cached(position); ok {

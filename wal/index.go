@@ -19,26 +19,27 @@ type frameRef struct {
 //
 // Owner: the group's loop, once the group is open; before that whoever replays.
 //
-// Invariant: refs stand without gaps, ascending from index 1, and so do their sequences. recent[recentHead:] are the
+// Invariant: refs stand without gaps, ascending from behind base, and so do their sequences. recent[recentHead:] are the
 // frames of the newest refs, one for one.
 type index struct {
+	base        codec.LogID // the last entry that is not in the log any more; zero for none
 	refs        []frameRef
 	recent      []codec.Frame
 	recentHead  int
 	recentBytes int
 }
 
-// last returns the index of the last entry, 0 for none.
+// last returns the index of the last entry; where there is none, of the one before the first.
 func (x *index) last() codec.Index {
 	if len(x.refs) == 0 {
-		return 0
+		return x.base.Index
 	}
 	return x.refs[len(x.refs)-1].meta.Last()
 }
 
 // find returns the position of the frame that holds an entry, or -1.
 func (x *index) find(i codec.Index) int {
-	if i == 0 || i > x.last() {
+	if i <= x.base.Index || i > x.last() {
 		return -1
 	}
 	return sort.Search(len(x.refs), func(n int) bool { return x.refs[n].meta.Last() >= i })
@@ -82,13 +83,55 @@ func (x *index) evict(durable uint64, max int) {
 		if x.refs[oldest].seq > durable {
 			return
 		}
-		x.recentBytes -= len(x.recent[x.recentHead].Bytes())
-		x.recent[x.recentHead] = codec.Frame{}
-		x.recentHead++
+		x.forgetOldest()
 	}
 }
 
-// truncate removes every entry above an index. A frame it falls inside of is cut. Errors wrap [codec.ErrCorrupt]: the
+// purge removes every entry up to an id, which must be that of a frame's last entry. Errors wrap [codec.ErrCorrupt]: it
+// is not.
+func (x *index) purge(to codec.LogID) error {
+	position := x.find(to.Index)
+	if position < 0 {
+		return fmt.Errorf("purge up to %v, the log holds %d to %d: %w", to, x.base.Index+1, x.last(), codec.ErrCorrupt)
+	}
+	if last := x.refs[position].meta.LastID(); last != to {
+		return fmt.Errorf("purge up to %v, its frame ends with %v: %w", to, last, codec.ErrCorrupt)
+	}
+	inMemory := len(x.recent) - x.recentHead
+	for forget := inMemory - (len(x.refs) - position - 1); forget > 0; forget-- {
+		x.forgetOldest()
+	}
+	x.base = to
+	x.refs = behind(x.refs, position+1)
+	return nil
+}
+
+// behind returns s without its first n elements. What stays is copied once it is the smaller part, so that what goes is
+// freed, at a cost below that of having appended it.
+func behind[T any](s []T, n int) []T {
+	if rest := s[n:]; n <= len(rest) {
+		return rest
+	}
+	return append(make([]T, 0, len(s)-n), s[n:]...)
+}
+
+// jump removes every entry; the next one stands behind to. Errors wrap [codec.ErrCorrupt]: it lies not beyond base.
+func (x *index) jump(to codec.LogID) error {
+	if to.Index <= x.base.Index {
+		return fmt.Errorf("jump to %v, the log begins behind %v: %w", to, x.base, codec.ErrCorrupt)
+	}
+	*x = index{base: to}
+	return nil
+}
+
+// forgetOldest lets go of the oldest frame in memory.
+func (x *index) forgetOldest() {
+	x.recentBytes -= len(x.recent[x.recentHead].Bytes())
+	x.recent[x.recentHead] = codec.Frame{}
+	x.recentHead++
+}
+
+// truncate removes every entry above an index, which is not below base. A frame it falls inside of is cut. Errors wrap [codec.ErrCorrupt]: the
 // cut frame is in memory and its body does not decompress; it is then no longer in memory.
 func (x *index) truncate(to codec.Index) error {
 	for len(x.refs) > 0 && x.refs[len(x.refs)-1].meta.First > to {
@@ -117,6 +160,44 @@ func (x *index) truncate(to codec.Index) error {
 	x.recent[len(x.recent)-1] = f
 	x.recentBytes += len(f.Bytes())
 	return err
+}
+
+// apply does what a checked write asks for, in its order. seq is the sequence of its first record. Errors: those of
+// truncate; the rest of the write is done all the same.
+func (x *index) apply(w *codec.LogWrite, meta codec.FrameMeta, seq uint64) (err error) {
+	if w.HasVote {
+		seq++
+	}
+	if w.Jump != nil {
+		seq++
+		mustFollow(x.jump(w.Jump.ID))
+	}
+	if w.HasTruncate {
+		seq++
+		err = x.truncate(w.Truncate)
+	}
+	if !w.Frame.IsZero() {
+		x.append(w.Frame, meta, seq)
+	}
+	if w.Purge != nil {
+		mustFollow(x.purge(w.Purge.ID))
+	}
+	return err
+}
+
+// mustFollow is for changes that were checked before.
+func mustFollow(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("BUG: a write was checked, and now %v", err))
+	}
+}
+
+// notHeld is the error of a read of an index that is not in the log.
+func (x *index) notHeld(id codec.GroupID, i codec.Index) error {
+	if x.last() == x.base.Index {
+		return fmt.Errorf("wal: group %d: index %d, the log holds nothing from %d on: %w", id, i, x.base.Index+1, ErrNotHeld)
+	}
+	return fmt.Errorf("wal: group %d: index %d, the log holds %d to %d: %w", id, i, x.base.Index+1, x.last(), ErrNotHeld)
 }
 
 // part returns what ref contributes of a stored frame, after checking that it is the frame ref means.

@@ -9,7 +9,8 @@ import (
 	"github.com/millrace/millrace/codec"
 )
 
-// Memory is a log that keeps everything in memory and forgets it at Close. Writes are "durable" inside Submit.
+// Memory is a log that keeps everything in memory, frees what is purged, and forgets all at Close. Writes are "durable"
+// inside Submit.
 //
 // Owner: none; mu guards the peers and the set of groups, because connections and loops ask for them at any time.
 type Memory struct {
@@ -86,12 +87,7 @@ type MemoryGroup struct {
 // of the caller and panics.
 func (g *MemoryGroup) Submit(w *codec.LogWrite) {
 	meta := checkWrite(g.id, &g.index, g.lastSeq, w)
-	if w.HasTruncate {
-		_ = g.index.truncate(w.Truncate) // a frame whose body does not decompress is dropped, and missed by who reads it
-	}
-	if !w.Frame.IsZero() {
-		g.index.append(w.Frame, meta, 0)
-	}
+	_ = g.index.apply(w, meta, 0) // a frame that can't be cut, as its body does not decompress, is dropped, and missed by who reads it
 	if w.Seq != 0 {
 		g.lastSeq = w.Seq
 		g.flushed(w.Seq, nil)
@@ -111,7 +107,7 @@ func (g *MemoryGroup) Frame(i codec.Index) (codec.Frame, bool) {
 func (g *MemoryGroup) ReadFrame(i codec.Index, done func(codec.Frame, error)) {
 	f, ok := g.Frame(i)
 	if !ok {
-		done(f, fmt.Errorf("wal: group %d: index %d, the log holds 1 to %d: %w", g.id, i, g.index.last(), ErrNotHeld))
+		done(f, g.index.notHeld(g.id, i))
 		return
 	}
 	done(f, nil)

@@ -62,6 +62,12 @@ func (q *queue) put(g *Group, w *codec.LogWrite) (uint64, bool) {
 	if !w.Frame.IsZero() {
 		records++
 	}
+	if w.Jump != nil {
+		records++
+	}
+	if w.Purge != nil {
+		records++
+	}
 	q.mu.Lock()
 	if q.err != nil {
 		q.mu.Unlock()

@@ -30,21 +30,24 @@ const (
 	kindCommit   kind = 5
 	kindPeer     kind = 6 // incarnation of a peer
 	kindSeal     kind = 7 // clean close: everything submitted is durable
+	kindPurge    kind = 8 // every entry of the group up to a log id, which it holds, goes
+	kindJump     kind = 9 // every entry of the group goes; the next one stands behind a log id
 
-	kindEnd kind = 8
+	kindEnd kind = 10
 )
 
 // String returns the kind's name.
 func (k kind) String() string {
-	names := [...]string{"", "open", "frame", "vote", "truncate", "commit", "peer", "seal"}
+	names := [...]string{"", "open", "frame", "vote", "truncate", "commit", "peer", "seal", "purge", "jump"}
 	if k == 0 || k >= kindEnd {
 		return fmt.Sprintf("kind(%d)", uint8(k))
 	}
 	return names[k]
 }
 
-// payloadSizes are the exact sizes of payloads; a frame's is in the frame.
-var payloadSizes = [kindEnd]int{kindOpen: 0, kindVote: 25, kindTruncate: 16, kindCommit: 16, kindPeer: 24, kindSeal: 0}
+// payloadSizes are the exact sizes of payloads; a frame's is in the frame, and a base says by itself where it ends.
+var payloadSizes = [kindEnd]int{kindOpen: 0, kindVote: 25, kindTruncate: 16, kindCommit: 16, kindPeer: 24, kindSeal: 0,
+	kindPurge: -1, kindJump: -1}
 
 // header is the envelope of a record. In a file a record is its length (uvarint, as tidwall/wal writes it), the
 // header, the payload. Layout of the header, little endian:
@@ -137,9 +140,9 @@ func authentic(b []byte) (header, bool) {
 	return h, headerCRC(b, crc) == h.crc
 }
 
-// maxSmallPayload bounds the payload of records that hold no frame. It leaves room for kinds to come, so that one of
-// them is told apart from damage.
-const maxSmallPayload = 1 << 10
+// maxSmallPayload bounds the payload of records that hold no frame. Beyond the largest base it leaves room for kinds to come,
+// so that one of them is told apart from damage.
+const maxSmallPayload = 2 * codec.LogBaseBytesMax
 
 // record is a decoded record. Its payload aliases the bytes it was read from.
 type record struct {
@@ -179,9 +182,8 @@ func readRecord(b []byte, log uint32) (record, error) {
 	}
 	r := record{header: h, payload: data[headerSize:], size: n + int(length)}
 	if h.kind != kindFrame {
-		if len(r.payload) != payloadSizes[h.kind] {
-			return record{}, fmt.Errorf("%v record %d has %d bytes, want %d: %w", h.kind, h.seq, len(r.payload),
-				payloadSizes[h.kind], codec.ErrCorrupt)
+		if want := payloadSizes[h.kind]; want >= 0 && len(r.payload) != want {
+			return record{}, fmt.Errorf("%v record %d has %d bytes, want %d: %w", h.kind, h.seq, len(r.payload), want, codec.ErrCorrupt)
 		}
 		return r, nil
 	}
@@ -205,48 +207,4 @@ func uvarintSize(v uint64) int {
 		n++
 	}
 	return n
-}
-
-// The payloads that are not frames, little endian: vote is group, term, node, committed (1 byte); truncate and commit
-// are group, index; peer is node, incarnation.
-
-func appendVote(dst []byte, g codec.GroupID, v codec.Vote) []byte {
-	le := binary.LittleEndian
-	dst = le.AppendUint64(dst, uint64(g))
-	dst = le.AppendUint64(dst, uint64(v.Leader.Term))
-	dst = le.AppendUint64(dst, uint64(v.Leader.Node))
-	if v.Committed {
-		return append(dst, 1)
-	}
-	return append(dst, 0)
-}
-
-func readVote(b []byte) (codec.GroupID, codec.Vote, error) {
-	le := binary.LittleEndian
-	v := codec.Vote{
-		Leader:    codec.LeaderID{Term: codec.Term(le.Uint64(b[8:])), Node: codec.NodeID(le.Uint64(b[16:]))},
-		Committed: b[24] == 1,
-	}
-	if b[24] > 1 {
-		return 0, v, fmt.Errorf("vote flag %d, want 0 or 1: %w", b[24], codec.ErrCorrupt)
-	}
-	return codec.GroupID(le.Uint64(b)), v, nil
-}
-
-func appendIndex(dst []byte, g codec.GroupID, i codec.Index) []byte {
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(g))
-	return binary.LittleEndian.AppendUint64(dst, uint64(i))
-}
-
-func readIndex(b []byte) (codec.GroupID, codec.Index) {
-	return codec.GroupID(binary.LittleEndian.Uint64(b)), codec.Index(binary.LittleEndian.Uint64(b[8:]))
-}
-
-func appendPeer(dst []byte, id codec.NodeID, incarnation codec.Incarnation) []byte {
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(id))
-	return append(dst, incarnation[:]...)
-}
-
-func readPeer(b []byte) (codec.NodeID, codec.Incarnation) {
-	return codec.NodeID(binary.LittleEndian.Uint64(b)), codec.Incarnation(b[8:24])
 }

@@ -34,6 +34,10 @@ func sampleRecords(t testing.TB) (log uint32, b batch) {
 	small(kindCommit, appendIndex(nil, 6, 2))
 	small(kindPeer, appendPeer(nil, 9, codec.Incarnation{7: 7}))
 	small(kindSeal, nil)
+	small(kindPurge, appendBase(nil, 6, &codec.LogBase{ID: codec.LogID{Leader: leader, Index: 2}}))
+	m := codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 5, Address: "a:1"})
+	small(kindJump, appendBase(nil, 6, &codec.LogBase{ID: codec.LogID{Leader: leader, Index: 9},
+		Membership: codec.MembershipRecord{ID: codec.LogID{Leader: leader, Index: 4}, Membership: m}}))
 	return log, b
 }
 
@@ -61,6 +65,10 @@ func TestRecordRoundTrip(t *testing.T) {
 	rest, previous := b.bytes, log
 	bk := newBook()
 	for n := 1; len(rest) > 0; n++ {
+		if s := bk.group(6).state(bk.sealed); n == 8 && (s.Vote.String() != "T4-N5+" || s.Commit != 2 || len(s.Frames) != 1 ||
+			s.Frames[0].Last() != 2 || !s.CleanClose || !s.Base.ID.IsZero()) {
+			t.Fatalf("%+v", s)
+		}
 		r, err := readRecord(rest, log)
 		if err != nil || r.seq != uint64(n) || r.previous != previous || r.durable != uint64(n)/2 {
 			t.Fatalf("record %d: %+v, %v", n, r.header, err)
@@ -71,8 +79,8 @@ func TestRecordRoundTrip(t *testing.T) {
 		rest, previous = rest[r.size:], r.crc
 	}
 	s := bk.group(6).state(bk.sealed)
-	if s.Vote.String() != "T4-N5+" || s.Commit != 2 || len(s.Frames) != 1 || s.Frames[0].Last() != 2 || !s.CleanClose ||
-		bk.peers[9] != (codec.Incarnation{7: 7}) {
+	if s.Base.ID.String() != "T4-N5-9" || s.Base.Membership.ID.Index != 4 || s.Base.Membership.Membership.Nodes[0].Address != "a:1" ||
+		len(s.Frames) != 0 || s.CleanClose || bk.peers[9] != (codec.Incarnation{7: 7}) {
 		t.Fatalf("%+v", s)
 	}
 	if _, err := readRecord(b.bytes, log+1); !errors.Is(err, errForeign) || !errors.Is(err, codec.ErrCorrupt) {

@@ -86,11 +86,18 @@ type promises struct {
 
 type groupState struct {
 	vote    codec.Vote
-	entries []codec.Entry
+	base    codec.LogBase
+	entries []codec.Entry // behind base
 }
 
 func (s *groupState) equal(o *groupState) bool {
-	return s.vote == o.vote && sameEntries(s.entries, o.entries)
+	return s.vote == o.vote && bytes.Equal(appendBase(nil, 0, &s.base), appendBase(nil, 0, &o.base)) && sameEntries(s.entries, o.entries)
+}
+
+func (s *groupState) last() codec.Index { return s.base.ID.Index + codec.Index(len(s.entries)) }
+
+func (s *groupState) String() string {
+	return fmt.Sprintf("vote %v, base %v and %d entries", s.vote, s.base.ID, len(s.entries))
 }
 
 func newWorld() *world {
@@ -150,7 +157,7 @@ func (w *world) open() error {
 		}
 		at := p.find(now)
 		if at < 0 {
-			return fmt.Errorf("group %d: holds vote %v and %d entries, none of the %d states from %d on", id, now.vote, len(now.entries), len(p.states), p.acked)
+			return fmt.Errorf("group %d: holds %v, none of the %d states from %d on", id, now, len(p.states), p.acked)
 		}
 		p.states, p.acked = p.states[:at+1], at
 	}
@@ -180,7 +187,7 @@ func (w *world) broken() image {
 
 // readState reads all that a group holds, by the log's own reader.
 func readState(l *Log, g *Group, s *codec.LogState) (*groupState, error) {
-	now := &groupState{vote: s.Vote}
+	now := &groupState{vote: s.Vote, base: s.Base}
 	for _, m := range s.Frames {
 		var f codec.Frame
 		var err error
@@ -221,7 +228,8 @@ func (p *promises) flushed(seq uint64, err error) {
 func (p *promises) now() *groupState { return &p.states[len(p.states)-1] }
 
 func (p *promises) push(change func(s *groupState)) {
-	s := groupState{vote: p.now().vote, entries: slices.Clone(p.now().entries)}
+	s := *p.now()
+	s.entries = slices.Clone(s.entries)
 	change(&s)
 	p.states = append(p.states, s)
 }
@@ -235,11 +243,19 @@ func (p *promises) submit(w codec.LogWrite) {
 		p.push(func(s *groupState) { s.vote = w.Vote })
 		p.losses = none
 	}
+	if w.Jump != nil {
+		p.push(func(s *groupState) { s.base, s.entries = *w.Jump, nil })
+	}
 	if w.HasTruncate {
-		p.push(func(s *groupState) { s.entries = s.entries[:w.Truncate] })
+		p.push(func(s *groupState) { s.entries = s.entries[:w.Truncate-s.base.ID.Index] })
 	}
 	if !w.Frame.IsZero() {
 		p.push(func(s *groupState) { s.entries, _ = w.Frame.AppendEntries(s.entries) })
+	}
+	if w.Purge != nil {
+		p.push(func(s *groupState) {
+			s.base, s.entries = *w.Purge, s.entries[w.Purge.ID.Index-s.base.ID.Index:]
+		})
 	}
 	p.seq++
 	w.Seq = p.seq
@@ -260,7 +276,37 @@ func (p *promises) frame(to codec.Index, n, size int) codec.Frame {
 	return f
 }
 
-func (p *promises) last() codec.Index { return codec.Index(len(p.now().entries)) }
+func (p *promises) last() codec.Index { return p.now().last() }
+
+// begin returns a base at an id, with a membership that names the index and is too large for one sector.
+func begin(id codec.LogID) *codec.LogBase {
+	m := codec.NewMembership(codec.SeveralLeadersPerTerm, codec.Node{ID: 3, Address: fmt.Sprint("at:", id.Index)},
+		codec.Node{ID: 4, Address: strings.Repeat("b", 250)}, codec.Node{ID: 5, Address: strings.Repeat("c", 250)})
+	return &codec.LogBase{ID: id, Membership: codec.MembershipRecord{ID: codec.LogID{Leader: id.Leader, Index: 1}, Membership: m}}
+}
+
+// purge drops the frames that end before the last keep entries.
+func (p *promises) purge(keep codec.Index) {
+	if to := p.frameEnd(keep); !to.IsZero() {
+		p.submit(codec.LogWrite{Purge: begin(to)})
+	}
+}
+
+// frameEnd returns the last entry of the newest frame that ends before the last keep entries, zero for none.
+func (p *promises) frameEnd(keep codec.Index) (to codec.LogID) {
+	for _, ref := range p.group.index.refs {
+		if ref.meta.Last()+keep <= p.last() {
+			to = ref.meta.LastID()
+		}
+	}
+	return to
+}
+
+// jump replaces the log by a snapshot that is that many entries ahead.
+func (p *promises) jump(ahead codec.Index) {
+	to := codec.LogID{Leader: codec.LeaderID{Term: p.term, Node: 3}, Index: max(p.last(), 1) + ahead}
+	p.submit(codec.LogWrite{Jump: begin(to), Frame: p.frame(to.Index, 2, 30)})
+}
 
 func (p *promises) append(n, size int) {
 	p.submit(codec.LogWrite{Frame: p.frame(p.last(), n, size), Commit: p.last()})
@@ -269,7 +315,7 @@ func (p *promises) append(n, size int) {
 // elect votes for a new term, cuts the log back and appends, in one write.
 func (p *promises) elect(back codec.Index) {
 	p.term++
-	to := p.last() - min(back, p.last())
+	to := p.last() - min(back, codec.Index(len(p.now().entries)))
 	p.submit(codec.LogWrite{
 		HasVote: true, Vote: codec.Vote{Leader: codec.LeaderID{Term: p.term, Node: 3}},
 		HasTruncate: back > 0, Truncate: to, Frame: p.frame(to, 2, 40),
@@ -297,6 +343,13 @@ func (w *world) script(rounds int) error {
 			if i%3 == 1 {
 				b.elect(codec.Index(i % 4))
 				b.append(3, 100)
+			}
+			if i%4 == 2 {
+				a.purge(5)
+				b.purge(codec.Index(i))
+			}
+			if i == 3 {
+				b.jump(7)
 			}
 			a.append(1, 700)
 			b.append(1, 500)
@@ -357,8 +410,7 @@ func (w *world) survives(disk *vfs.Mem) error {
 			return err
 		}
 		if p.find(now) < 0 {
-			return fmt.Errorf("group %d: vote %v and %d entries; promised %v and %d", id, now.vote, len(now.entries),
-				p.states[p.acked].vote, len(p.states[p.acked].entries))
+			return fmt.Errorf("group %d: %v; promised %v", id, now, &p.states[p.acked])
 		}
 	}
 	for id, incarnation := range c.peers {

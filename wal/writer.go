@@ -106,12 +106,20 @@ func (w *writer) encode(it *item) {
 		w.scratch = appendVote(w.scratch[:0], it.group.id, it.write.Vote)
 		w.add(kindVote, w.scratch)
 	}
+	if base := it.write.Jump; base != nil {
+		w.scratch = appendBase(w.scratch[:0], it.group.id, base)
+		w.add(kindJump, w.scratch)
+	}
 	if it.write.HasTruncate {
 		w.scratch = appendIndex(w.scratch[:0], it.group.id, it.write.Truncate)
 		w.add(kindTruncate, w.scratch)
 	}
 	if f := it.write.Frame; !f.IsZero() {
 		w.addRecord(kindFrame, f.Bytes(), f.Checksum())
+	}
+	if base := it.write.Purge; base != nil {
+		w.scratch = appendBase(w.scratch[:0], it.group.id, base)
+		w.add(kindPurge, w.scratch)
 	}
 }
 

@@ -64,7 +64,12 @@ type Core struct {
 
 	log     raftLog
 	members electorate
-	// commit is the index up to which entries are committed and held here. Invariant: never goes back, <= log.last.
+	// snapshot is the last entry in the newest snapshot of this node's state machine, zero for none. Invariant: committed.
+	snapshot codec.LogID
+	// jump is what the first step replaces the log by, nil for nothing; see start.go.
+	jump *codec.LogBase
+	// commit is the index up to which entries are committed and held here, be it in the snapshot that the log begins behind.
+	// Invariant: never goes back, log.base <= commit <= log.last.
 	commit codec.Index
 	// verified is the index up to which the log is known to equal that of the leader of vote.
 	// Invariant: commit <= verified <= log.last, except for a leader, who keeps none.
@@ -73,7 +78,7 @@ type Core struct {
 	election election
 	lead     leadership
 	prefer   preference
-	before   snapshot
+	before   stateBefore
 }
 
 // New returns a core for a node whose log holds st, all of it durable. Errors wrap [ErrConfig] or [ErrLogState]. The
@@ -83,6 +88,9 @@ type Core struct {
 // break a promise given by silence. An own stored vote is spent: entries sent under it may have been committed by others
 // and lost here, and a second entry with the same log id would pass for them. Only a clean close proves that nothing sent
 // was lost; then [Config.RestoreLeader] lets the first step resume.
+//
+// Where st.Snapshot lies beyond what the log holds, or contradicts it, the first step jumps to it. Where there is none
+// although the log begins behind a base, the node waits for one from its leader.
 func New(cfg Config, st codec.LogState, now Instant) (*Core, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -100,17 +108,17 @@ func New(cfg Config, st codec.LogState, now Instant) (*Core, error) {
 	}
 	c.log.group = cfg.Group
 	c.members = newElectorate(cfg.Node, nil, codec.LogID{})
-	if err := c.restoreLog(&st); err != nil {
+	if err := c.open(&st); err != nil {
 		return nil, err
 	}
 	c.spent = st.Vote.Leader.Node == cfg.Node
-	c.commit = min(st.Commit, c.log.last.Index)
+	c.commit = c.committedAt(&st)
 	c.verified = c.commit
 	c.refreshMembers()
 	if c.fatal != nil {
 		return nil, c.fatal
 	}
-	c.resume = cfg.RestoreLeader && st.CleanClose && st.Vote.Committed && c.spent && c.electable()
+	c.resume = cfg.RestoreLeader && st.CleanClose && st.Vote.Committed && c.spent && c.jump == nil && c.electable()
 	c.election.reset(c)
 	if st.Vote.Committed && !c.spent {
 		c.election.leaseEnd = now.Add(cfg.ElectionTimeoutMin)
@@ -140,44 +148,6 @@ func (cfg *Config) validate() error {
 	return nil
 }
 
-// restoreLog takes over what the log holds, checking that its parts agree.
-func (c *Core) restoreLog(st *codec.LogState) error {
-	memberships := st.Memberships
-	for i := range st.Frames {
-		f := &st.Frames[i]
-		switch {
-		case f.Group != c.cfg.Group:
-			return fmt.Errorf("%w: frame %v of group %d, want group %d", ErrLogState, f.LastID(), f.Group, c.cfg.Group)
-		case f.First != c.log.last.Index+1:
-			return fmt.Errorf("%w: frame from index %d after %v", ErrLogState, f.First, c.log.last)
-		case !plausible(f) || f.Leader.Compare(c.log.last.Leader) < 0:
-			return fmt.Errorf("%w: frame of %d %v entries (%d bytes) up to %v after %v",
-				ErrLogState, f.Count, f.Kind, f.Size, f.LastID(), c.log.last)
-		}
-		c.log.restore(f)
-		if f.Kind != codec.EntryMembership {
-			continue
-		}
-		if len(memberships) == 0 || memberships[0].ID != f.LastID() {
-			return fmt.Errorf("%w: no membership for the membership entry %v", ErrLogState, f.LastID())
-		}
-		m := memberships[0].Membership.Clone()
-		if err := m.Validate(); err != nil {
-			return fmt.Errorf("%w: entry %v: %w", ErrLogState, f.LastID(), err)
-		}
-		c.log.memberships = append(c.log.memberships, memberRecord{id: f.LastID(), membership: &m})
-		memberships = memberships[1:]
-	}
-	switch {
-	case len(memberships) > 0:
-		return fmt.Errorf("%w: no membership entry at %v", ErrLogState, memberships[0].ID)
-	case c.log.last.Leader.Compare(st.Vote.Leader) > 0:
-		return fmt.Errorf("%w: last entry %v above the vote %v", ErrLogState, c.log.last, st.Vote)
-	}
-	c.log.flushed = c.log.last.Index
-	return nil
-}
-
 // Step takes one event and says what is to be done about it. out is emptied first; its slices are reused. Neither in
 // nor what it points to is kept.
 func (c *Core) Step(now Instant, in *Input, out *Output) {
@@ -189,6 +159,9 @@ func (c *Core) Step(now Instant, in *Input, out *Output) {
 	if c.fatal == nil {
 		if in.Kind >= inputKindEnd {
 			panic(fmt.Sprintf("BUG: input of unknown kind %d", in.Kind))
+		}
+		if c.jump != nil {
+			c.jumpAtStart()
 		}
 		if c.resume && in.Kind == InputTick {
 			c.resumeLeadership()
@@ -286,6 +259,23 @@ func (c *Core) setVote(v codec.Vote) {
 	c.updateRole()
 }
 
+// raiseVote moves to the established leadership that a snapshot's last entry is of, unless the present vote is greater.
+// Nothing was heard of its leader, so it is no leader to follow yet; where that was this node itself, the vote is spent.
+func (c *Core) raiseVote(leader codec.LeaderID) {
+	v := codec.Vote{Leader: leader, Committed: true}
+	if leader.IsZero() || v.Compare(c.vote) <= 0 {
+		return
+	}
+	w := c.write()
+	w.HasVote, w.Vote = true, v
+	c.vote, c.voteSeq, c.resume = v, w.Seq, false
+	c.spent = leader.Node == c.cfg.Node
+	c.verified = c.commit
+	c.election.newVote(v)
+	c.election.forgot = true
+	c.updateRole()
+}
+
 // write returns this step's write, opening it at first use.
 func (c *Core) write() *Write {
 	w := &c.out.Write
@@ -378,7 +368,7 @@ func (c *Core) flushed(in *Input) {
 // deadline returns when the next timer is due.
 func (c *Core) deadline() Instant {
 	switch {
-	case c.resume:
+	case c.resume, c.jump != nil:
 		return c.now + 1
 	case c.role == Leader:
 		return c.leaderDeadline()

@@ -22,6 +22,8 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputForgetLeader:   (*Core).forgetLeader,
 		InputSwitch:         (*Core).switchOver,
 		InputAllowReversion: (*Core).refuseNotLeader,
+		InputSnapshot:       (*Core).noteSnapshot,
+		InputPurge:          (*Core).purge,
 	},
 	Follower: {
 		InputPropose:        (*Core).refuseProposal,
@@ -35,6 +37,8 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputForgetLeader:   (*Core).forgetLeader,
 		InputSwitch:         (*Core).switchOver,
 		InputAllowReversion: (*Core).refuseNotLeader,
+		InputSnapshot:       (*Core).noteSnapshot,
+		InputPurge:          (*Core).purge,
 	},
 	Candidate: {
 		InputPropose:        (*Core).refuseProposal,
@@ -48,6 +52,8 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputForgetLeader:   (*Core).forgetLeader,
 		InputSwitch:         (*Core).switchOver,
 		InputAllowReversion: (*Core).refuseNotLeader,
+		InputSnapshot:       (*Core).noteSnapshot,
+		InputPurge:          (*Core).purge,
 	},
 	Leader: {
 		InputPropose:        (*Core).propose,
@@ -62,13 +68,15 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputForgetLeader:   (*Core).forgetLeader,
 		InputSwitch:         (*Core).switchOver,
 		InputAllowReversion: (*Core).allowReversion,
+		InputSnapshot:       (*Core).noteSnapshot,
+		InputPurge:          (*Core).purge,
 	},
 }
 
 // asks reports whether an input is something that the caller asks for and may be refused.
 func (k InputKind) asks() bool {
 	switch k {
-	case InputTick, InputMessage, InputFlushed, InputPeerDown, InputSwitch:
+	case InputTick, InputMessage, InputFlushed, InputPeerDown, InputSwitch, InputSnapshot, InputSnapshotLost:
 		return false
 	}
 	return true

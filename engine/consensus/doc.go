@@ -79,7 +79,10 @@
 //
 // A vote request that is refused changes no vote. A candidate with a short log hence can't push up the term of those with
 // a longer one; they remember its term, in memory, for their own next campaign, it learns from their refusals. One that was
-// refused by a voter with a longer log waits a maximum timeout longer. A request of a node that is no voter by the
+// refused by a voter with a longer log waits a maximum timeout longer. One against which only the greater term of a shorter
+// log stands asks again soon: that voter may not know it, and would keep a term ahead for as long as both wait the same
+// timeouts. Priorities lengthen a node's timeout until it has stood once since it led or heard a leader: the voters that it
+// lets go first may be dead. A request of a node that is no voter by the
 // membership here is granted only for a log that is newer: it may have become one by an entry that is missing here.
 //
 // A leader refuses votes while a write quorum has answered something it sent less than a minimum election timeout ago,

@@ -30,6 +30,8 @@ type election struct {
 	termSeen codec.Term
 	// behind says that a voter with a longer log refused the present campaign.
 	behind bool
+	// stood says that this node has campaigned, or asked whether it might, since it last led or heard a leader.
+	stood bool
 	// forgot says that the leader was forgotten and not heard since.
 	forgot bool
 	// campaigns counts those started.
@@ -40,7 +42,8 @@ type election struct {
 const priorityRanksMax = 3
 
 // reset draws a timeout and starts it. Where voters of greater priorities are, theirs end first: each such priority
-// shifts the range by its length.
+// shifts the range by its length, until this node has stood. By then they had their turn; they may be dead, and a voter
+// that can't win, with a shorter timeout, would outrun the terms of those who wait for them.
 func (e *election) reset(c *Core) {
 	if e.leaseEnd <= c.now {
 		e.leaseEnd = math.MinInt64
@@ -52,9 +55,9 @@ func (e *election) reset(c *Core) {
 }
 
 // priorityRank returns how many distinct priorities above this node's the ordinary voters have, at most
-// [priorityRanksMax].
+// [priorityRanksMax], and 0 once this node lets nobody go first.
 func (c *Core) priorityRank() int {
-	if c.members.self < 0 {
+	if c.members.self < 0 || c.election.stood {
 		return 0
 	}
 	var greater []uint8
@@ -71,8 +74,25 @@ func (e *election) soon(c *Core) {
 	e.deadline = c.now.Add(c.randomDuration(c.cfg.ElectionTimeoutMin))
 }
 
+// again shortens the timeout where a refusal says that only a greater term stood in the way: the voter claims it with a
+// shorter log, so it would grant any term above. It may not know this node, and learn of its terms only when it is asked;
+// a whole timeout later it has taken the next one. There is one such try for each term that it takes.
+func (e *election) again(c *Core) {
+	shortest := c.cfg.HeartbeatInterval / 2
+	e.deadline = min(e.deadline, c.now.Add(shortest+c.randomDuration(c.cfg.ElectionTimeoutMin-shortest)))
+}
+
+// outrun reports whether a refusal is of that kind, and no voter with a longer log is to go first.
+func (e *election) outrun(c *Core, m *codec.Message) bool {
+	return !e.behind && !m.Vote.Committed && m.Log.Compare(c.log.last) < 0
+}
+
 // follows notes a message of the leader of the present vote.
 func (e *election) follows(c *Core) {
+	if e.stood {
+		e.stood = false
+		e.reset(c)
+	}
 	e.leaseEnd = c.now.Add(c.cfg.ElectionTimeoutMin)
 	e.deadline = c.now.Add(e.timeout)
 	e.asking, e.forgot = codec.Vote{}, false
@@ -158,6 +178,7 @@ func (c *Core) electNow(*Input) {
 
 // stand campaigns, asking first whether that would succeed unless that is switched off.
 func (c *Core) stand() {
+	c.election.stood = true
 	if c.switches.NoPreVote {
 		c.campaign(false)
 	} else {
@@ -262,7 +283,11 @@ func (c *Core) voteReply(in *Input) {
 			c.tally()
 		}
 	case uncommitted(m.Vote) != c.vote && c.covers(uncommitted(m.Vote)):
+		outrun := e.outrun(c, m)
 		c.resign(m.Vote)
+		if outrun {
+			e.again(c)
+		}
 	default:
 		e.noteLonger(c, m.Log)
 	}

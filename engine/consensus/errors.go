@@ -12,8 +12,9 @@ import (
 var ErrConfig = errors.New("consensus config")
 
 // ErrLogState is wrapped by the error of [New] for a log whose parts contradict each other: frames with a gap, a
-// membership entry without its membership, an entry of a leader above the stored vote. The log is damaged in a way its
-// checksums do not show; the node must not start.
+// membership entry without its membership, an entry of a leader above the stored vote, a snapshot that ends before the log
+// begins or contradicts what is committed. The log is damaged in a way its checksums do not show; the node must not
+// start.
 var ErrLogState = errors.New("log state")
 
 // ErrCommittedConflict is wrapped by [Output.Fatal] when an established leader's log contradicts an entry that is
@@ -52,6 +53,9 @@ var (
 	ErrNoLeaderToForget = errors.New("no leader to forget")
 	// ErrNotMember: the node that is named does not belong to the group.
 	ErrNotMember = errors.New("not a member")
+	// ErrNothingToPurge is wrapped with what the log still needs of the entries that were to be removed. The caller takes a
+	// snapshot first, or waits for the peer that is named.
+	ErrNothingToPurge = errors.New("nothing to purge")
 )
 
 // ChangedError is the reason when a change expected to replace another membership than the effective one. The caller

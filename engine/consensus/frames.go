@@ -15,27 +15,42 @@ type frameRef struct {
 // frameChunk is the number of refs in one block of a frameList.
 const frameChunk = 1024
 
-// frameList is the list of a log's frames, ascending by first index. It grows by blocks and never copies what it
-// holds, so that no step of a long log pays for a doubling.
+// frameList is the list of a log's frames, ascending by first index. It grows and shrinks by blocks and never copies what
+// it holds, so that no step of a long log pays for a doubling.
 type frameList struct {
 	chunks []*[frameChunk]frameRef
-	n      int
+	// skip is the number of refs at the start of the first block that were dropped. Invariant: less than a block.
+	skip int
+	n    int
 }
 
-func (l *frameList) at(i int) *frameRef { return &l.chunks[i/frameChunk][i%frameChunk] }
+func (l *frameList) at(i int) *frameRef {
+	i += l.skip
+	return &l.chunks[i/frameChunk][i%frameChunk]
+}
 
 func (l *frameList) push(r frameRef) {
-	if l.n == len(l.chunks)*frameChunk {
+	if l.skip+l.n == len(l.chunks)*frameChunk {
 		l.chunks = append(l.chunks, new([frameChunk]frameRef))
 	}
 	l.n++
 	*l.at(l.n - 1) = r
 }
 
+// drop removes the first n refs.
+func (l *frameList) drop(n int) {
+	l.n -= n
+	l.skip += n
+	whole := l.skip / frameChunk
+	clear(l.chunks[:whole])
+	l.chunks = l.chunks[whole:]
+	l.skip %= frameChunk
+}
+
 // cut keeps the first n refs. One empty block stays for the pushes that follow.
 func (l *frameList) cut(n int) {
 	l.n = n
-	keep := min(len(l.chunks), n/frameChunk+1)
+	keep := min(len(l.chunks), (l.skip+n)/frameChunk+1)
 	clear(l.chunks[keep:])
 	l.chunks = l.chunks[:keep]
 }

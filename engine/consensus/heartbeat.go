@@ -54,7 +54,7 @@ func (c *Core) heartbeatRequest(in *Input) {
 	}
 	reply := c.answer(m)
 	reply.Log = c.log.last
-	if c.log.holds(m.Log) {
+	if c.log.matches(m.Log) {
 		reply.Status = codec.StatusOK
 		c.verify(m.Log.Index, m.Commit)
 	} else {

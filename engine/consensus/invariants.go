@@ -6,16 +6,20 @@ import (
 	"github.com/millrace/millrace/codec"
 )
 
-// snapshot is what the invariants compare a step with.
-type snapshot struct {
+// stateBefore is what the invariants compare a step with.
+type stateBefore struct {
 	vote       codec.Vote
 	commit     codec.Index
 	flushedSeq uint64
 	seq        uint64
+	base       codec.Index
+	snapshot   codec.Index
 }
 
-func (s *snapshot) take(c *Core) {
-	*s = snapshot{vote: c.vote, commit: c.commit, flushedSeq: c.flushedSeq, seq: c.seq}
+func (s *stateBefore) take(c *Core) {
+	*s = stateBefore{
+		vote: c.vote, commit: c.commit, flushedSeq: c.flushedSeq, seq: c.seq, base: c.log.base.Index, snapshot: c.snapshot.Index,
+	}
 }
 
 // checkInvariants panics where a step left a state that no input, however odd, may lead to. The checks here cost a few
@@ -30,12 +34,16 @@ func (c *Core) checkInvariants() {
 		c.broken("vote went back from %v to %v", b.vote, c.vote)
 	case c.commit < b.commit:
 		c.broken("commit went back from %d to %d", b.commit, c.commit)
-	case c.commit > last:
-		c.broken("commit %d beyond last entry %v", c.commit, c.log.last)
+	case c.commit > last || c.commit < c.log.base.Index:
+		c.broken("commit %d, log from %v to %v", c.commit, c.log.base, c.log.last)
+	case c.log.base.Index < b.base || c.snapshot.Index < b.snapshot:
+		c.broken("log begins behind %v after %d, snapshot of %v after %d", c.log.base, b.base, c.snapshot, b.snapshot)
+	case c.snapshot.Index > c.commit:
+		c.broken("snapshot of %v, commit %d", c.snapshot, c.commit)
 	case c.flushedSeq < b.flushedSeq || c.flushedSeq > c.seq || c.seq < b.seq || c.seq > b.seq+1:
 		c.broken("writes %d flushed of %d after %d of %d", c.flushedSeq, c.seq, b.flushedSeq, b.seq)
-	case c.log.flushed > last:
-		c.broken("flushed %d beyond last entry %v", c.log.flushed, c.log.last)
+	case c.log.flushed > last || c.log.flushed < c.log.base.Index && c.log.flushed > 0:
+		c.broken("flushed %d, log from %v to %v", c.log.flushed, c.log.base, c.log.last)
 	case c.verified < c.commit || c.verified > last:
 		c.broken("verified %d, commit %d, last entry %v", c.verified, c.commit, c.log.last)
 	case c.log.last.Leader.Compare(c.vote.Leader) > 0:

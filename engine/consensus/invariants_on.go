@@ -2,8 +2,6 @@
 
 package consensus
 
-import "github.com/millrace/millrace/codec"
-
 // checkCostly walks the whole state after each step.
 func (c *Core) checkCostly() {
 	c.checkRole()
@@ -37,15 +35,20 @@ func (c *Core) checkRole() {
 
 func (c *Core) checkLog() {
 	l := &c.log
-	next, run := codec.Index(1), 0
-	var leader codec.LeaderID
+	next, run := l.base.Index+1, 0
+	leader := l.base.Leader
+	for i, m := range l.memberships {
+		if i > 0 && m.id.Index <= max(l.memberships[i-1].id.Index, l.base.Index) || m.id.Index > l.last.Index {
+			c.broken("membership %d of entry %v, log from %v to %v", i, m.id, l.base, l.last)
+		}
+	}
 	for i := range l.frames.n {
 		ref := l.frames.at(i)
-		if i == 0 && ref.first != 1 || i > 0 && ref.first <= l.frames.at(i-1).first || ref.first > l.last.Index {
+		if i == 0 && ref.first != l.base.Index+1 || i > 0 && ref.first <= l.frames.at(i-1).first || ref.first > l.last.Index {
 			c.broken("frame %d starts at %d, last entry %v", i, ref.first, l.last)
 		}
 		if run < len(l.runs) && l.runs[run].first == ref.first {
-			if run > 0 && l.runs[run].leader.Compare(leader) <= 0 {
+			if order := l.runs[run].leader.Compare(leader); order < 0 || order == 0 && run > 0 {
 				c.broken("run of %v after %v", l.runs[run].leader, leader)
 			}
 			leader = l.runs[run].leader

@@ -8,8 +8,9 @@ import (
 	"github.com/millrace/millrace/codec"
 )
 
-// modelLog is the plain list that raftLog is checked against.
+// modelLog is the plain list that raftLog is checked against. It keeps what was purged.
 type modelLog struct {
+	base    codec.Index
 	ids     []codec.LogID
 	starts  []codec.Index
 	durable []bool   // by entry
@@ -28,7 +29,15 @@ func (m *modelLog) flushed() codec.Index {
 	return codec.Index(len(m.durable))
 }
 
-// Appends, truncations and completions in any order leave raftLog equal to the plain list, in every look-up.
+// jump forgets everything up to a base, which need not be in the list.
+func (m *modelLog) jump(base codec.LogID) {
+	*m = modelLog{base: base.Index}
+	for i := codec.Index(1); i <= base.Index; i++ {
+		m.ids, m.durable, m.seqs = append(m.ids, codec.LogID{Leader: base.Leader, Index: i}), append(m.durable, true), append(m.seqs, 0)
+	}
+}
+
+// Appends, truncations, purges, jumps and completions in any order leave raftLog equal to the plain list, in every look-up.
 func TestLogAgainstModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
@@ -36,7 +45,7 @@ func TestLogAgainstModel(t *testing.T) {
 		var m modelLog
 		leader, seq, done := by(1, 1), uint64(0), uint64(0)
 		for range 80 {
-			switch r.IntN(6) {
+			switch r.IntN(8) {
 			case 0, 1, 2:
 				if r.IntN(4) == 0 {
 					leader.Term++
@@ -52,11 +61,29 @@ func TestLogAgainstModel(t *testing.T) {
 					m.seqs = append(m.seqs, seq)
 				}
 			case 3:
-				if n := len(m.ids); n > 0 {
-					cut := codec.Index(max(0, n-1-r.IntN(12)))
+				if n := len(m.ids); n > int(m.base) {
+					cut := max(m.base, codec.Index(max(0, n-1-r.IntN(12))))
 					l.truncate(cut)
 					m.cut(cut)
 					leader.Term++
+				}
+			case 4:
+				to := l.frameEnd(min(l.flushed, m.base+codec.Index(r.IntN(12))))
+				if to > m.base {
+					id, _ := l.idAt(to)
+					l.purge(id)
+					m.base = to
+					m.starts = slices.DeleteFunc(m.starts, func(s codec.Index) bool { return s <= to })
+				}
+			case 5:
+				if r.IntN(10) == 0 {
+					seq++
+					leader.Term++
+					base := codec.LogBase{ID: codec.LogID{Leader: leader, Index: l.base.Index + 1 + codec.Index(r.IntN(20))}}
+					l.jump(&base, seq)
+					m.jump(base.ID)
+					done = seq // nothing before it says any more what is durable
+					l.flush(done)
 				}
 			default:
 				done = min(seq, done+r.Uint64N(4))
@@ -73,13 +100,17 @@ func TestLogAgainstModel(t *testing.T) {
 func compareLogs(t *testing.T, r *rand.Rand, l *raftLog, m *modelLog) {
 	t.Helper()
 	n := codec.Index(len(m.ids))
+	want(t, "base", l.base.Index, m.base)
 	want(t, "last index", l.last.Index, n)
 	want(t, "flushed", l.flushed, m.flushed())
 	want(t, "frames", l.frames.n, len(m.starts))
 	for i, id := range m.ids {
 		got, ok := l.idAt(codec.Index(i + 1))
-		want(t, "id", got, id)
-		want(t, "found", ok, true)
+		want(t, "found", ok, id.Index >= m.base)
+		if ok {
+			want(t, "id", got, id)
+		}
+		want(t, "matches", l.matches(id), true)
 	}
 	_, ok := l.idAt(n + 1)
 	want(t, "found beyond the end", ok, false)
@@ -96,18 +127,27 @@ func compareLogs(t *testing.T, r *rand.Rand, l *raftLog, m *modelLog) {
 	}
 	// Look-ups of another log's ids.
 	index, leader := codec.Index(r.Uint64N(uint64(n)+3)), by(codec.Term(r.IntN(20)), 1)
-	var best codec.LogID
+	best := l.base
 	for _, id := range m.ids[:min(index, n)] {
-		if id.Leader.Compare(leader) <= 0 {
+		if id.Index > m.base && id.Leader.Compare(leader) <= 0 {
 			best = id
 		}
 	}
 	want(t, "last not above", l.lastNotAbove(index, leader), best)
+	for index := range n + 3 {
+		end := m.base
+		for _, start := range append(m.starts[min(1, len(m.starts)):len(m.starts):len(m.starts)], n+1) {
+			if start-1 <= index && start-1 > end {
+				end = start - 1
+			}
+		}
+		want(t, "frame end", l.frameEnd(index), end)
+	}
 	if n == 0 {
 		return
 	}
 	f := codec.FrameMeta{Leader: m.ids[r.IntN(int(n))].Leader, First: 1 + codec.Index(r.IntN(int(n))), Count: 1 + r.Uint32N(9)}
-	first := f.First
+	first := max(f.First, m.base+1)
 	for first <= f.Last() && first <= n && m.ids[first-1].Leader == f.Leader {
 		first++
 	}

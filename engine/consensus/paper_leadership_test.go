@@ -299,14 +299,15 @@ func TestThesis96ReturningNodeDisturbsNobody(t *testing.T) {
 	}
 }
 
-// A voter of a lower priority waits longer, by one range of timeouts for each greater priority of another voter.
+// A voter of a lower priority waits longer after it heard the leader last, by one range of timeouts for each greater
+// priority of another voter.
 func TestPriorityLengthensTimeouts(t *testing.T) {
 	m := testMembership(one, 5)
 	m.Nodes[1].Priority, m.Nodes[2].Priority, m.Nodes[3].Priority, m.Nodes[4].Priority = 1, 1, 2, 3
 	for id, rank := range map[codec.NodeID]time.Duration{1: 3, 2: 2, 3: 2, 4: 1, 5: 0} {
 		l := open(t, id, logOf(codec.Vote{}, m))
 		for range 20 {
-			l.campaign()
+			l.c.election.reset(l.c)
 			least := testTimeout + rank*(testTimeouts-testTimeout)
 			if d := l.c.election.timeout; d < least || d >= least+testTimeouts-testTimeout {
 				t.Fatalf("node %d: timeout %v, want one in [%v, %v)", id, d, least, least+testTimeouts-testTimeout)

@@ -44,4 +44,7 @@ func (c *Core) preVoteReply(in *Input) {
 	}
 	e.termSeen = max(e.termSeen, m.Vote.Leader.Term)
 	e.noteLonger(c, m.Log)
+	if m.Vote.Leader.Term >= e.asking.Leader.Term && e.outrun(c, m) {
+		e.again(c)
+	}
 }

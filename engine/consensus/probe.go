@@ -64,3 +64,14 @@ func (c *Core) allowReversion(in *Input) {
 	}
 	p.mayRevert = true
 }
+
+// lacks takes the word of a peer that it holds, in agreement with this leader, an entry of an older one that is not in this
+// log: it has committed that, and takes for granted that every later leader has it. So committed entries were lost. A
+// probe where that entry stands, or at the end of a shorter log, shows the peer what is here instead; it ends with
+// [ErrCommittedConflict]. Otherwise both would repeat themselves for ever.
+func (c *Core) lacks(p *progress, id codec.LogID) {
+	at := min(id.Index, c.log.last.Index)
+	if id.Index > p.match && id.Leader.Compare(c.vote.Leader) < 0 && (p.end == 0 || at < p.end) {
+		c.breakStream(p, at+1)
+	}
+}

@@ -30,12 +30,16 @@ func (c *Core) refuseLeader(in *Input, lane codec.Lane) {
 	c.sendNow(in.Peer, lane, reply, codec.FrameMeta{})
 }
 
-// contradicted notes a leader whose log lacks an entry committed here and reports whether it does.
+// contradicted notes a leader whose log lacks an entry committed here and reports whether it does. What is purged here is
+// not compared, but for leader ids that could not stand there.
 func (c *Core) contradicted(in *Input, id codec.LogID) bool {
-	if id.Index > c.commit || c.log.holds(id) {
+	if id.Index > c.commit || c.log.matches(id) {
 		return false
 	}
-	have, _ := c.log.idAt(id.Index)
+	have, ok := c.log.idAt(id.Index)
+	if !ok {
+		have = c.log.base
+	}
 	c.fail(fmt.Errorf("%w: %v of node %d holds %v, here %v is committed",
 		ErrCommittedConflict, in.Message.Vote, in.Peer, id, have))
 	return true
@@ -55,7 +59,7 @@ func (c *Core) appendRequest(in *Input) {
 		return
 	}
 	reply := c.answer(m)
-	if !c.log.holds(m.Log) {
+	if !c.log.matches(m.Log) {
 		reply.Status, reply.Log = codec.StatusConflict, c.log.lastNotAbove(m.Log.Index, m.Log.Leader)
 		c.sendDurable(in.Peer, codec.LaneAppend, reply, c.voteSeq)
 		return
@@ -82,6 +86,9 @@ func (c *Core) appendRequest(in *Input) {
 // returns false when the core failed.
 func (c *Core) takeFrame(in *Input) bool {
 	f := in.Frame
+	if f.First <= c.log.base.Index && c.contradicted(in, codec.LogID{Leader: f.Leader, Index: min(f.Last(), c.log.base.Index)}) {
+		return false
+	}
 	first := c.log.firstDifference(&f)
 	if first > f.Last() {
 		return true

@@ -54,6 +54,7 @@ func (c *Core) becomeLeader() {
 	}
 	c.setVote(codec.Vote{Leader: c.vote.Leader, Committed: true})
 	l.quorumDue = c.now.Add(c.cfg.ElectionTimeoutMin)
+	c.election.stood = false
 	c.layPeers()
 	c.appendBlank()
 	c.heartbeats(true)
@@ -291,6 +292,7 @@ func (c *Core) rise() bool {
 func (c *Core) matched(p *progress, m *codec.Message) {
 	if !c.log.holds(m.Log) {
 		c.malformed++
+		c.lacks(p, m.Log)
 		return
 	}
 	acked := p.inflightBytes

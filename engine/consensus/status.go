@@ -11,6 +11,8 @@ func (c *Core) Status() Status {
 		Flushed:   c.log.flushedID(),
 		Commit:    c.commit,
 		MemberAt:  c.members.at,
+		Purged:    c.log.base,
+		Snapshot:  c.snapshot,
 		Elections: c.election.campaigns,
 		Malformed: c.malformed,
 		Switches:  c.switches,
@@ -18,6 +20,7 @@ func (c *Core) Status() Status {
 		Disagreed:     c.disagreed,
 		DisagreedWith: c.disagreedWith,
 	}
+	s.WantsSnapshot = c.wantsSnapshot()
 	s.Voter = c.members.self >= 0 && c.members.voter[c.members.self]
 	if c.role == Leader {
 		s.Blocked, s.Transferee = c.blocked(), c.lead.transfer.to
@@ -55,16 +58,18 @@ func (c *Core) Peers(dst []PeerStatus) []PeerStatus {
 	return dst
 }
 
-// Holds reports whether the log has exactly this entry, durable or not.
+// Holds reports whether the log has exactly this entry, durable or not, or begins right behind it. Of entries purged
+// before that it knows nothing.
 func (c *Core) Holds(id codec.LogID) bool { return c.log.holds(id) }
 
-// LogIDAt returns the log id at an index, false beyond the end of the log. Index 0 has the zero log id.
+// LogIDAt returns the log id at an index, that of the last purged entry included; false before it and beyond the end of the
+// log. Index 0 has the zero log id.
 func (c *Core) LogIDAt(index codec.Index) (codec.LogID, bool) { return c.log.idAt(index) }
 
 // FrameAt describes the frame that holds the entry at index, false when the log has none. After a truncation inside a
 // frame its Size is still that of the whole.
 func (c *Core) FrameAt(index codec.Index) (codec.FrameMeta, bool) {
-	if index == 0 || index > c.log.last.Index {
+	if index <= c.log.base.Index || index > c.log.last.Index {
 		return codec.FrameMeta{}, false
 	}
 	return c.log.frameAt(index), true

@@ -97,8 +97,8 @@
 // a change of membership. Nodes are wiped only where everybody knows their disk, from the membership or by having met it.
 //
 // In the few seeds with reversion a node comes back with an old image of its disk, by which committed entries and votes may
-// be lost. There only the end of the run is judged, and not even that where two nodes contradict each other in what they
-// have committed.
+// be lost. There only the end of the run is judged. A node whose committed entries the leader lacks must stop by then; not
+// even the end is judged where too few are left.
 //
 // Administrators ask for nothing that the nodes which are not lost could not survive. Operators move a node to where a
 // membership has it; whoever dials tries that address and the one the node itself named last.

@@ -37,10 +37,9 @@ func (s *run) heal() {
 	for _, n := range s.nodes {
 		n.mend()
 	}
-	there := func(id codec.NodeID) bool { return !s.node(id).lost() }
-	if m := s.check.newest(); m != nil && (!elects(m, there) || !writes(m, there)) {
+	if s.crippled() {
 		if s.given = s.lenient; !s.given { // there a node may find that committed entries are gone, and stop
-			s.record("too many nodes were lost for %v", describe(m))
+			s.record("too many nodes were lost for %v", describe(s.check.newest()))
 		}
 		return
 	}
@@ -85,24 +84,18 @@ func (s *run) await(what string, so func() bool) {
 	})
 	switch {
 	case s.failure != nil || s.given || so():
-	case s.lenient && s.contradicted():
+	case s.lenient && s.crippled(): // a node found only now that committed entries are gone
 		s.given = true
 	default: // also when nothing is left to happen
 		s.record("%d election timeouts after the faults ended there is not yet %s: %s%s", healTimeouts, what, s.unsettled(), s.portrait())
 	}
 }
 
-// contradicted reports whether a member has committed what the log of another leader lacks: what was lost with the old
-// image of a disk can't be had back, and one of the two must not go on.
-func (s *run) contradicted() bool {
-	for _, l := range s.nodes {
-		for _, n := range s.nodes {
-			if l.leads() && n.up && n.out.Commit > 0 && !l.ghost.mem.holds(n.ghost.mem.entries[n.out.Commit-1].id) {
-				return true
-			}
-		}
-	}
-	return false
+// crippled reports whether the nodes that are not lost for good are too few for the newest membership.
+func (s *run) crippled() bool {
+	m := s.check.newest()
+	there := func(id codec.NodeID) bool { return !s.node(id).lost() }
+	return m != nil && (!elects(m, there) || !writes(m, there))
 }
 
 // portrait says how the nodes stand.

@@ -173,6 +173,9 @@ func (n *node) round(life int) {
 	}
 	n.streams.Flush()
 	n.s.check.round(n)
+	if len(n.box.proposals) > 0 && n.bytes <= unappliedBytesMax && !n.status.Blocked {
+		n.wake() // there is room now for what waited; a node that was removed is woken by nothing else
+	}
 	n.arm()
 }
 

@@ -1,0 +1,36 @@
+package consensus
+
+import (
+	"fmt"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// purge removes entries that a snapshot holds the effect of, whole frames, and only what is durable: so the log never
+// begins behind its own disk.
+func (c *Core) purge(in *Input) {
+	limit, why := c.purgeLimit()
+	to := c.log.frameEnd(min(in.Index, limit))
+	if to <= c.log.base.Index {
+		c.refuse(fmt.Errorf("%w: the log begins behind %v; entries up to %d were asked for, those up to %d may go, %s",
+			ErrNothingToPurge, c.log.base, in.Index, limit, why))
+		return
+	}
+	id, _ := c.log.idAt(to)
+	base := c.log.baseAt(id)
+	c.log.purge(id)
+	c.write().Purge = base
+}
+
+// purgeLimit returns up to which index entries may be purged, and what holds those behind it. A witness has no state
+// machine that could need entries, nor anybody to send them to.
+func (c *Core) purgeLimit() (limit codec.Index, why string) {
+	limit, why = c.commit, "which is committed"
+	if !c.members.isWitness(c.members.self) && c.snapshot.Index < limit {
+		limit, why = c.snapshot.Index, "the last entry of the newest snapshot"
+	}
+	if c.log.flushed < limit {
+		limit, why = c.log.flushed, "which is durable"
+	}
+	return limit, why
+}

@@ -1,0 +1,194 @@
+package consensus
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// Groups that found no leader for ever, each first seen by the simulator. See regression_test.go for the rest.
+
+// lagging returns five nodes without pre-vote of which 2 and 3 run no more. Node 1 knows only the membership before, asks
+// those two, and so takes the next term with every timeout. Node 5 alone can win: it holds more than node 4, needs the
+// votes of both, and hears of node 1's terms only when that refuses it.
+func lagging(t *testing.T, seed uint64, mode codec.VoteMode, pre bool) *testCluster {
+	c := newTestCluster(t, seed, 5)
+	c.config = func(id codec.NodeID) Config {
+		cfg := testConfig(id)
+		cfg.Switches.NoPreVote = id == 1 || !pre
+		return cfg
+	}
+	c.delay = func(*testPacket) (time.Duration, bool) { return ms, true }
+	member := func(at codec.LogID, voters ...codec.NodeID) testEntry {
+		all := testMembership(mode, 5)
+		all.Configs = []codec.VoterConfig{codec.MajorityConfig(voters...)}
+		return testEntry{id: at, kind: codec.EntryMembership, membership: all}
+	}
+	normal := func(at codec.LogID) testEntry { return testEntry{id: at, kind: codec.EntryNormal, data: 7} }
+	old, now := member(first, 1, 2, 3), member(at(1, 2, 2), 1, 2, 3, 4, 5)
+	logs := map[codec.NodeID][]testEntry{
+		1: {old},
+		4: {old, now, normal(at(1, 2, 3))},
+		5: {old, now, normal(at(1, 2, 3)), normal(at(2, 3, 4))},
+	}
+	for id, entries := range logs {
+		d := &c.node(id).disk
+		d.entries, d.vote, d.commit = entries, asked(2, 3), 1
+		for i := range entries {
+			d.starts = append(d.starts, codec.Index(i+1))
+		}
+	}
+	for _, id := range []codec.NodeID{1, 4, 5} {
+		c.start(c.node(id))
+	}
+	return c
+}
+
+// A voter that lags behind a change of membership can't win, but would keep ahead of the terms of the one that can.
+func TestLaggingVoterOutrunsNobody(t *testing.T) {
+	for _, mode := range []codec.VoteMode{one, several} {
+		for _, pre := range []bool{false, true} {
+			worst := time.Duration(0)
+			for seed := range uint64(200) {
+				c := lagging(t, seed, mode, pre)
+				began := c.now
+				if !c.run(20*testTimeouts, func() bool { return c.leader() != nil }) {
+					t.Fatalf("mode %v, pre-vote %v, seed %d: no leader in 20 timeouts: node 1 holds %v, node 5 %v",
+						mode, pre, seed, c.node(1).core.vote, c.node(5).core.vote)
+				}
+				want(t, "leader", c.leader().id, 5)
+				worst = max(worst, time.Duration(c.now-began))
+			}
+			t.Logf("mode %v, pre-vote %v: a leader after %v at the latest", mode, pre, worst)
+		}
+	}
+}
+
+// A candidate that only the greater term of a shorter log stood against asks again soon. Where a leader may be, or a log
+// that is as long, it waits as ever.
+func TestOutrunCandidateAsksAgainSoon(t *testing.T) {
+	last := at(1, 2, 3)
+	refusals := []struct {
+		what string
+		vote codec.Vote
+		log  codec.LogID
+		soon bool
+	}{
+		{"a shorter log", asked(9, 2), first, true},
+		{"a follower with a shorter log", won(9, 3), first, false},
+		{"the same log", asked(9, 2), last, false},
+		{"a longer log", asked(9, 2), at(1, 2, 4), false},
+	}
+	for _, r := range refusals {
+		for _, pre := range []bool{false, true} {
+			for range 20 {
+				l := openOf(t, 1, one, won(1, 2), repeat(last.Leader, 2)...)
+				l.c.switches.NoPreVote = !pre
+				l.now = l.c.election.deadline
+				l.step(Input{Kind: InputTick})
+				l.now = l.now.Add(ms)
+				l.hear(2, codec.Message{Kind: codec.MessageVoteReply, Status: codec.StatusRefused, Vote: r.vote, Log: r.log, PreVote: pre})
+				l.flush()
+				wait := time.Duration(l.out.Deadline - l.now)
+				if soon := wait >= testHeartbeat/2 && wait < testTimeout; soon != r.soon {
+					t.Fatalf("pre-vote %v, refused by %s: asks again after %v", pre, r.what, wait)
+				}
+				l.now = l.out.Deadline
+				l.step(Input{Kind: InputTick})
+				want(t, "term asked for next", max(l.c.vote.Leader.Term, l.c.election.asking.Leader.Term), 10)
+			}
+		}
+	}
+}
+
+// A voter of a lower priority lets the others go first when the leader falls silent, once: they may be dead.
+func TestPriorityDelaysOnlyTheFirstCampaign(t *testing.T) {
+	m := testMembership(one, 3)
+	m.Nodes[2].Priority = 1
+	l := open(t, 1, logOf(codec.Vote{}, m))
+	within := func(when string, rank time.Duration) {
+		t.Helper()
+		least := testTimeout + rank*(testTimeouts-testTimeout)
+		if d := l.c.election.timeout; d < least || d >= least+testTimeouts-testTimeout {
+			t.Fatalf("%s: timeout %v, want one in [%v, %v)", when, d, least, least+testTimeouts-testTimeout)
+		}
+	}
+	for range 20 {
+		within("before anything", 1)
+		l.campaign()
+		within("after a campaign", 0)
+		l.campaign()
+		within("after another one", 0)
+		led := l.c.vote.Leader.Term + 1
+		l.voteRequest(asked(led, 2), l.last())
+		within("after a vote for another node", 0)
+		l.heartbeat(won(led, 2), first, 0)
+		within("after a leader was heard", 1)
+		l.flush()
+	}
+	l.lead(2)
+	l.hear(2, codec.Message{Kind: codec.MessageAppendReply, Status: codec.StatusRefused, Vote: asked(l.c.vote.Leader.Term+1, 2)})
+	want(t, "role", l.c.role, Follower)
+	within("after it led", 1)
+}
+
+// The voters of greater priority are dead, a voter that lags can't win and has the shortest timeout: it would take the
+// next term again and again before those who wait for the dead have asked once.
+func TestDeadVotersOfGreaterPriorityAreNotWaitedFor(t *testing.T) {
+	for seed := range uint64(200) {
+		c := lagging(t, seed, one, false)
+		for _, id := range []codec.NodeID{4, 5} {
+			d := &c.node(id).disk
+			for i := range d.entries {
+				if m := d.entries[i].membership; m != nil {
+					m.Nodes[1].Priority, m.Nodes[2].Priority = 2, 1
+				}
+			}
+		}
+		c.crash(c.node(4), 0)
+		c.crash(c.node(5), 0)
+		c.start(c.node(4))
+		c.start(c.node(5))
+		if !c.run(20*testTimeouts, func() bool { return c.leader() != nil }) {
+			t.Fatalf("seed %d: no leader in 20 timeouts: node 1 holds %v, node 5 %v", seed, c.node(1).core.vote, c.node(5).core.vote)
+		}
+	}
+}
+
+// Where committed entries were lost, a follower acknowledges up to its commit what a leader lacks, whose probes find the
+// match below: both repeated themselves for ever. The leader probes at what the follower claims, who sees the contradiction
+// and stops.
+func TestLostCommitEndsTheFollowerThatHasIt(t *testing.T) {
+	m := testMembership(one, 3)
+	kept := repeat(by(1, 1), 3)
+	for what, lost := range map[string][]codec.LeaderID{"longer": repeat(by(3, 2), 6), "shorter": nil} {
+		l := open(t, 1, logOf(asked(3, 2), m, append(slices.Clone(kept), lost...)...))
+		st := logOf(won(2, 3), m, append(slices.Clone(kept), repeat(by(2, 3), 4)...)...)
+		st.Commit = 8
+		f := open(t, 3, st)
+		l.lead(2)
+		sends := slices.Clone(l.out.Now)
+		for range 10 {
+			var answers []Send
+			for _, s := range to(sends, 3, codec.MessageAppend) {
+				f.now = f.now.Add(ms)
+				out := f.step(Input{Kind: InputMessage, Peer: 1, Message: s.Message, Frame: s.Frame})
+				answers = append(append(answers, out.Now...), out.AfterFlush...)
+				f.flush()
+			}
+			sends = nil
+			for _, s := range to(answers, 1, codec.MessageAppendReply) {
+				l.now = l.now.Add(ms)
+				sends = append(sends, l.hear(3, s.Message).Now...)
+			}
+		}
+		if !errors.Is(f.out.Fatal, ErrCommittedConflict) {
+			t.Errorf("%s log: the follower goes on (%v), probed at %d", what, f.out.Fatal, l.peer(3).Next)
+		}
+		want(t, "role of the leader", l.c.role, Leader)
+		want(t, "its view of the follower's log", l.peer(3).Match < 5, true)
+	}
+}
