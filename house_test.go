@@ -49,6 +49,7 @@ var goFiles = map[string]string{
 	"engine/raft.go":                      "the group's loop, ended by Close",
 	"engine/shipment/receiver.go":         "writes what a leader sends, from the first piece on, ended by Close",
 	"engine/shipment/sender.go":           "reads a snapshot for one peer, ended by Stop",
+	"examples/kv/main.go":                 "answers HTTP requests, ended with the node",
 	"netio/dial.go":                       "closes a connection when its dialer ends, awaited by release",
 	"netio/listen.go":                     "one hand-shake each, bounded in number and time, awaited by Close",
 	"netio/tcp.go":                        "the accept loop and one dialer per lane and peer, awaited by Close",

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine"
+)
+
+const (
+	requestTimeout = 5 * time.Second
+	changeTimeout  = time.Minute // a new node has to catch up before it is a voter
+	valueBytesMax  = 1 << 20
+)
+
+// server answers clients from a node and its store.
+type server struct {
+	node  *engine.Raft
+	store *store
+}
+
+// handler returns the API:
+//
+//	GET    /kv/KEY          its value, or 404
+//	PUT    /kv/KEY          sets it to the body
+//	PUT    /kv/KEY?old=OLD  the same if its value is OLD; else 412 and its value, or 404
+//	DELETE /kv/KEY
+//	GET    /status          the node as JSON
+//	PUT    /nodes/ID        adds the node that listens at the address in the body
+//	DELETE /nodes/ID        removes the node
+//
+// 503 says that nothing has happened here: ask the node that it names, or any other. 504 says that what was asked for may
+// have happened or may not.
+func (s *server) handler() http.Handler {
+	mux := http.NewServeMux()
+	for pattern, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"GET /kv/{key...}":    s.get,
+		"PUT /kv/{key...}":    s.put,
+		"DELETE /kv/{key...}": s.delete,
+		"GET /status":         s.status,
+		"PUT /nodes/{id}":     s.addNode,
+		"DELETE /nodes/{id}":  s.removeNode,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := serve(w, r); err != nil {
+				http.Error(w, err.Error(), statusOf(err))
+			}
+		})
+	}
+	return mux
+}
+
+// statusOf says what an error means to a client.
+func statusOf(err error) int {
+	var notLeader *engine.NotLeaderError
+	var unknown *engine.UnknownError
+	switch {
+	case errors.Is(err, errNoSuchKey):
+		return http.StatusNotFound
+	case errors.Is(err, errBadRequest), errors.Is(err, engine.ErrMembership), errors.Is(err, engine.ErrNotMember):
+		return http.StatusBadRequest
+	case errors.Is(err, engine.ErrChangeInProgress):
+		return http.StatusConflict
+	case errors.As(err, &unknown), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout
+	case errors.As(err, &notLeader), errors.Is(err, engine.ErrBusy), errors.Is(err, engine.ErrStopped):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// propose puts a command into the log and returns what applying it here has answered.
+func (s *server) propose(r *http.Request, c command) (a answer, err error) {
+	if !utf8.ValidString(c.Key + c.Value + c.Old) {
+		return a, fmt.Errorf("%w: key or value is no UTF-8", errBadRequest)
+	}
+	data, err := json.Marshal(c)
+	if err != nil {
+		return a, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	defer cancel()
+	result, err := s.node.Propose(ctx, data)
+	if err != nil {
+		return a, err
+	}
+	return a, json.Unmarshal(result.Data, &a)
+}
+
+func (s *server) get(w http.ResponseWriter, r *http.Request) error {
+	// A command that changes nothing: the answer is that of its place in the log.
+	if _, err := s.propose(r, command{Op: "swap"}); err != nil {
+		return err
+	}
+	value, found := s.store.get(r.PathValue("key"))
+	if !found {
+		return errNoSuchKey
+	}
+	_, err := io.WriteString(w, value)
+	return err
+}
+
+func (s *server) put(w http.ResponseWriter, r *http.Request) error {
+	value, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	c := command{Op: "put", Key: r.PathValue("key"), Value: value}
+	if query := r.URL.Query(); query.Has("old") {
+		c.Op, c.Old = "swap", query.Get("old")
+	}
+	a, err := s.propose(r, c)
+	switch {
+	case err != nil || a.Done:
+		return err
+	case !a.Found:
+		return errNoSuchKey
+	}
+	w.WriteHeader(http.StatusPreconditionFailed)
+	_, err = io.WriteString(w, a.Value)
+	return err
+}
+
+func (s *server) delete(_ http.ResponseWriter, r *http.Request) error {
+	_, err := s.propose(r, command{Op: "delete", Key: r.PathValue("key")})
+	return err
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) (string, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, valueBytesMax))
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	return string(body), nil
+}
+
+// nodeStatus is what a node says of itself.
+type nodeStatus struct {
+	Node            codec.NodeID
+	Role            string
+	Leader          codec.NodeID // 0: none is known
+	Term            codec.Term
+	Applied, Commit codec.Index
+	Members         string
+}
+
+func (s *server) status(w http.ResponseWriter, _ *http.Request) error {
+	m := s.node.Metrics()
+	return json.NewEncoder(w).Encode(nodeStatus{
+		Node: s.node.NodeID(), Role: m.Role.String(), Leader: m.Leader, Term: m.Vote.Leader.Term,
+		Applied: m.Applied, Commit: m.Commit, Members: fmt.Sprint(m.Membership.Configs),
+	})
+}
+
+func (s *server) addNode(w http.ResponseWriter, r *http.Request) error {
+	address, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	return s.change(r, func(id codec.NodeID) engine.Change { return engine.AddVoter(codec.Node{ID: id, Address: address}) })
+}
+
+func (s *server) removeNode(_ http.ResponseWriter, r *http.Request) error {
+	return s.change(r, engine.Remove)
+}
+
+func (s *server) change(r *http.Request, change func(codec.NodeID) engine.Change) error {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil || id == 0 {
+		return fmt.Errorf("%w: node id %q, want a number above 0", errBadRequest, r.PathValue("id"))
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
+	defer cancel()
+	_, err = s.node.ChangeMembership(ctx, change(codec.NodeID(id)))
+	return err
+}
