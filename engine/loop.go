@@ -331,7 +331,7 @@ func (l *loop) crowded(beside int) bool {
 // waits, where this node began to hand over meanwhile.
 func (l *loop) propose(b *pipeline.Batch) bool {
 	in := consensus.Input{Kind: consensus.InputPropose}
-	in.Frame = codec.FrameMeta{Group: theGroup, Kind: codec.EntryNormal, Count: uint32(b.Entries()), Size: b.Bytes()}
+	in.Frame = codec.FrameMeta{Group: theGroup, Kind: b.Kind(), Count: uint32(b.Entries()), Size: b.Bytes()}
 	l.in = in
 	l.core.Step(l.now, &l.in, &l.out)
 	if l.out.Refused {

@@ -21,13 +21,32 @@ type Batch struct {
 	buf     []byte // room for the frame header, then the entries; nil once sealed
 	entries int
 	waiters []waiter
+	terms   terms    // of every entry
+	notices []notice // seldom any
+}
+
+// notice is a function that wants to know when an entry is committed.
+type notice struct {
+	entry int // in the batch
+	fn    func(codec.LogID)
+}
+
+// Notices are the functions that want to know when entries of a batch are committed.
+type Notices struct{ list []notice }
+
+// Committed tells them that the batch is, whose first entry stands at the given log id.
+func (n Notices) Committed(first codec.LogID) {
+	for _, x := range n.list {
+		x.fn(codec.LogID{Leader: first.Leader, Index: first.Index + codec.Index(x.entry)})
+	}
 }
 
 var batches = sync.Pool{New: func() any { return new(Batch) }}
 
-// newBatch returns an open batch with a buffer of the given capacity, which becomes the frame's own.
-func newBatch(capacity int) *Batch {
+// newBatch returns an open batch of the given terms with a buffer of the given capacity, which becomes the frame's own.
+func newBatch(t terms, capacity int) *Batch {
 	b := batches.Get().(*Batch)
+	b.terms = t
 	b.buf = make([]byte, codec.FrameHeaderSize, max(capacity, codec.FrameHeaderSize))
 	return b
 }
@@ -38,6 +57,21 @@ func (b *Batch) Entries() int { return b.entries }
 // Bytes returns the size in bytes that the uncompressed frame will have. It is not known any more once sealed.
 func (b *Batch) Bytes() int { return len(b.buf) }
 
+// Kind returns the kind of every entry.
+func (b *Batch) Kind() codec.EntryKind { return b.terms.kind }
+
+// IfLeader returns the leadership under which alone the batch may be appended; zero for any. Under another it must be
+// failed: its callers are then told that nothing happened.
+func (b *Batch) IfLeader() codec.LeaderID { return b.terms.ifLeader }
+
+// TakeNotices returns who wants to know when the batch is committed, and reports whether there is anybody. They are the
+// caller's, and outlive the batch.
+func (b *Batch) TakeNotices() (Notices, bool) {
+	n := Notices{b.notices}
+	b.notices = nil
+	return n, len(n.list) > 0
+}
+
 // Seal makes the batch's frame under the given leadership and first index. Errors: [codec.ErrTooLarge], which an
 // Intake's limits rule out.
 func (b *Batch) Seal(group codec.GroupID, leader codec.LeaderID, first codec.Index, c codec.Compression) (codec.Frame, error) {
@@ -47,7 +81,7 @@ func (b *Batch) Seal(group codec.GroupID, leader codec.LeaderID, first codec.Ind
 		buf = slices.Clone(buf) // a small batch after a large one: what is kept is what is counted
 	}
 	return codec.SealFrame(buf, codec.FrameMeta{
-		Group: group, Leader: leader, First: first, Count: uint32(b.entries), Kind: codec.EntryNormal,
+		Group: group, Leader: leader, First: first, Count: uint32(b.entries), Kind: b.terms.kind,
 	}, c)
 }
 
@@ -108,6 +142,6 @@ func (b *Batch) Fail(err error) {
 
 func (b *Batch) free() {
 	clear(b.waiters)
-	b.buf, b.entries, b.waiters = nil, 0, b.waiters[:0]
+	b.buf, b.entries, b.waiters, b.notices = nil, 0, b.waiters[:0], nil
 	batches.Put(b)
 }

@@ -60,6 +60,16 @@ func (c *call) wait(ctx context.Context) error {
 	}
 }
 
+// waitOne waits for the answer to a call of one entry and gives the call back.
+func (c *call) waitOne(ctx context.Context) (Result, error) {
+	if err := c.wait(ctx); err != nil {
+		return Result{}, err
+	}
+	result, err := c.one[0], c.err
+	c.release()
+	return result, err
+}
+
 // answer takes the results of the call's next entries.
 func (c *call) answer(results []Result) {
 	c.filled += copy(c.results[c.filled:], results)

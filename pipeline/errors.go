@@ -7,9 +7,23 @@ import (
 	"github.com/millrace/millrace/codec"
 )
 
-// ErrBusy is returned by calls that do not wait when a bound is reached: nothing was proposed. Try again later, or use
-// a call that waits.
+// ErrBusy is what a [BusyError] is, and what some others wrap: something is full or not ready yet, and nothing was done. Try
+// again later, or use a call that waits.
 var ErrBusy = errors.New("busy")
+
+// BusyError is returned by calls that do not wait when a bound is reached: nothing was proposed.
+type BusyError struct {
+	What         string // what is full
+	Bytes, Limit int    // what it holds, and may hold at most
+}
+
+// Error names what is full.
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%s holds %d of %d bytes: busy", e.What, e.Bytes, e.Limit)
+}
+
+// Is reports that the error is [ErrBusy].
+func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
 // ErrStopped is returned, or wrapped, after the node was closed or stopped itself. What was not yet proposed certainly
 // did not happen.

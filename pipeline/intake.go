@@ -55,6 +55,27 @@ func (c IntakeConfig) withDefaults() (IntakeConfig, error) {
 	return c, nil
 }
 
+// Proposal is what [Intake.Submit] takes: an entry with terms that a plain one does not have.
+type Proposal struct {
+	Data []byte
+	// Kind is the entry's, one that carries commands. 0 means normal.
+	Kind codec.EntryKind
+	// IfLeader, when not zero, is the leadership under which alone the entry may be appended; see [Batch.IfLeader].
+	IfLeader codec.LeaderID
+	// Committed, when not nil, is called with the entry's log id once it is committed, before it is applied, by whoever took
+	// the batch ([Batch.TakeNotices]). It is not called where the proposal ends with an error before.
+	Committed func(codec.LogID)
+}
+
+// terms says which batch an entry may stand in: all of a frame's entries have the same.
+type terms struct {
+	kind     codec.EntryKind
+	ifLeader codec.LeaderID
+}
+
+// plain are the terms of almost every entry.
+var plain = terms{kind: codec.EntryNormal}
+
 // Intake collects proposals into batches. Any goroutine may propose; one takes.
 type Intake struct {
 	cfg   IntakeConfig
@@ -89,16 +110,50 @@ func (in *Intake) Propose(ctx context.Context, data []byte) (Result, error) {
 		return Result{}, err
 	}
 	c := in.calls.get(1, nil)
-	if err := in.enter(ctx, true, c, data); err != nil {
+	if err := in.enter(ctx, true, c, plain, nil, data); err != nil {
 		c.release()
 		return Result{}, err
 	}
-	if err := c.wait(ctx); err != nil {
+	return c.waitOne(ctx)
+}
+
+// Submit is [Intake.Propose] for an entry with terms.
+func (in *Intake) Submit(ctx context.Context, p *Proposal) (Result, error) {
+	t, err := in.checkTerms(p)
+	if err != nil {
 		return Result{}, err
 	}
-	result, err := c.one[0], c.err
-	c.release()
-	return result, err
+	c := in.calls.get(1, nil)
+	if err := in.enter(ctx, true, c, t, p.Committed, p.Data); err != nil {
+		c.release()
+		return Result{}, err
+	}
+	return c.waitOne(ctx)
+}
+
+// SubmitAsync is [Intake.ProposeAsync] for an entry with terms.
+func (in *Intake) SubmitAsync(p *Proposal, fn func(Result, error)) error {
+	t, err := in.checkTerms(p)
+	if err != nil {
+		return err
+	}
+	c := in.calls.get(1, fn)
+	if err := in.enter(context.Background(), false, c, t, p.Committed, p.Data); err != nil {
+		c.release()
+		return err
+	}
+	return nil
+}
+
+func (in *Intake) checkTerms(p *Proposal) (terms, error) {
+	t := terms{p.Kind, p.IfLeader}
+	if t.kind == 0 {
+		t.kind = codec.EntryNormal
+	}
+	if !t.kind.Commands() {
+		return t, fmt.Errorf("proposal of a %v entry, want one that carries commands", t.kind)
+	}
+	return t, in.checkSize(len(p.Data))
 }
 
 // ProposeBatch proposes several entries in one call. They stand in the log in the order given, next to each other
@@ -120,7 +175,7 @@ func (in *Intake) ProposeBatch(ctx context.Context, datas [][]byte) ([]Result, e
 		return nil, fmt.Errorf("batch of %d bytes, limit %d: %w", total, in.cfg.BytesMax, ErrTooLarge)
 	}
 	c := in.calls.get(len(datas), nil)
-	if err := in.enter(ctx, true, c, datas...); err != nil {
+	if err := in.enter(ctx, true, c, plain, nil, datas...); err != nil {
 		c.release()
 		return nil, err
 	}
@@ -139,7 +194,7 @@ func (in *Intake) ProposeBatch(ctx context.Context, datas [][]byte) ([]Result, e
 }
 
 // ProposeAsync proposes data and returns at once; fn gets the answer on the goroutine that answers and must not block.
-// It may propose again. Errors: [ErrBusy] when there is no room, [ErrTooLarge], [ErrStopped]; fn is then never called.
+// It may propose again. Errors: a [BusyError] when there is no room, [ErrTooLarge], [ErrStopped]; fn is then never called.
 func (in *Intake) ProposeAsync(data []byte, fn func(Result, error)) error {
 	if fn == nil {
 		return errors.New("ProposeAsync: fn is nil, want a function")
@@ -148,7 +203,7 @@ func (in *Intake) ProposeAsync(data []byte, fn func(Result, error)) error {
 		return err
 	}
 	c := in.calls.get(1, fn)
-	if err := in.enter(context.Background(), false, c, data); err != nil {
+	if err := in.enter(context.Background(), false, c, plain, nil, data); err != nil {
 		c.release()
 		return err
 	}
@@ -162,8 +217,8 @@ func (in *Intake) checkSize(size int) error {
 	return nil
 }
 
-// enter puts a call's entries into batches. Unless it may block it is [ErrBusy] where there is no room.
-func (in *Intake) enter(ctx context.Context, block bool, c *call, datas ...[]byte) error {
+// enter puts a call's entries into batches. Unless it may block it is a [BusyError] where there is no room.
+func (in *Intake) enter(ctx context.Context, block bool, c *call, t terms, committed func(codec.LogID), datas ...[]byte) error {
 	total := len(datas) * EntryOverhead
 	for _, data := range datas {
 		total += len(data)
@@ -174,7 +229,7 @@ func (in *Intake) enter(ctx context.Context, block bool, c *call, datas ...[]byt
 		if block {
 			err = in.awaitSpace(ctx)
 		} else {
-			err = fmt.Errorf("intake holds %d of %d bytes: %w", in.bytes, in.cfg.BytesMax, ErrBusy)
+			err = &BusyError{What: "intake", Bytes: in.bytes, Limit: in.cfg.BytesMax}
 		}
 		if err != nil {
 			in.mu.Unlock()
@@ -186,7 +241,10 @@ func (in *Intake) enter(ctx context.Context, block bool, c *call, datas ...[]byt
 		in.mu.Unlock()
 		return err
 	}
-	in.encode(c, datas)
+	in.encode(c, t, datas)
+	if committed != nil {
+		in.open.notices = append(in.open.notices, notice{in.open.entries - 1, committed})
+	}
 	in.bytes += total
 	first := !in.called
 	in.called = true
@@ -216,9 +274,13 @@ func (in *Intake) awaitSpace(ctx context.Context) error {
 	}
 }
 
-// encode appends the entries to the open batch, closing it where it is full. The lock is held.
-func (in *Intake) encode(c *call, datas [][]byte) {
+// encode appends the entries to the open batch, closing it where it is full or of other terms. The lock is held.
+func (in *Intake) encode(c *call, t terms, datas [][]byte) {
 	waiting := 0
+	if b := in.open; b != nil && b.terms != t {
+		in.closed = append(in.closed, b)
+		in.open = nil
+	}
 	for _, data := range datas {
 		if b := in.open; b != nil && b.entries > 0 &&
 			(len(b.buf)+len(data) > in.cfg.FrameBytesMax || b.entries >= in.cfg.FrameEntriesMax) {
@@ -230,7 +292,7 @@ func (in *Intake) encode(c *call, datas [][]byte) {
 			in.open = nil
 		}
 		if in.open == nil {
-			in.open = newBatch(max(in.hint, codec.FrameHeaderSize+len(data)+8))
+			in.open = newBatch(t, max(in.hint, codec.FrameHeaderSize+len(data)+8))
 		}
 		in.open.add(data)
 		waiting++
