@@ -282,6 +282,17 @@ func TestForgedFiles(t *testing.T) {
 	}
 }
 
+// TestForgedHash: a footer whose own checksum is right, with a hash that is not that of the file.
+func TestForgedHash(t *testing.T) {
+	b := bytesOf(t, samples()[1])
+	end := len(b) - 4
+	b[end-1] ^= 1
+	binary.LittleEndian.PutUint32(b[end:], codec.Checksum(b[end+4-footerSize:end]))
+	if _, _, _, err := readBytes(t, b); !errors.Is(err, codec.ErrCorrupt) || !strings.Contains(err.Error(), "hash") {
+		t.Error(err)
+	}
+}
+
 // TestLiesAboutSizes: what a header claims is not allocated before it is there (Z1, Z8).
 func TestLiesAboutSizes(t *testing.T) {
 	h := header{cluster: "demo", group: 7, base: baseAt(3, 900), sessionsBytes: SessionsBytesMax, chunkBytes: ChunkBytesMin}

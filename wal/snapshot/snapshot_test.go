@@ -168,24 +168,3 @@ func TestTransfer(t *testing.T) {
 		}
 	}
 }
-
-func TestExport(t *testing.T) {
-	mem := vfs.NewMem()
-	s := open(t, testConfig(mem))
-	state := stateOf(2, 5_000)
-	info := mustTake(t, s, Meta{Base: baseAt(3, 900), Sessions: []byte("sessions")}, state)
-	if err := s.Export(info, mem, "backup/monday"); err != nil {
-		t.Fatal(err)
-	}
-	r, err := OpenExport(mem, "backup/monday")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(r)
-	if err != nil || !bytes.Equal(got, state) || string(r.Sessions()) != "sessions" || r.Info().ID() != info.ID() {
-		t.Fatalf("%d bytes, %v", len(got), err)
-	}
-	if err := r.Close(); err != nil {
-		t.Fatal(err)
-	}
-}

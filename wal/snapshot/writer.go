@@ -58,7 +58,7 @@ func (s *Store) Create(meta Meta) (*Writer, error) {
 		cluster: s.cfg.Cluster, group: s.cfg.Group, base: meta.Base, stateless: meta.Stateless,
 		sessionsBytes: int64(len(meta.Sessions)), chunkBytes: s.cfg.ChunkBytes,
 	}}
-	f, err := s.cfg.FS.OpenFile(s.path(temp), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, filePerm)
+	f, err := s.cfg.FS.OpenFile(s.path(temp), os.O_CREATE|os.O_EXCL|os.O_WRONLY, filePerm)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: create: %w", err)
 	}
