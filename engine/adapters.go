@@ -45,7 +45,7 @@ func openLog(c *Config) (pipeline.Log, error) {
 
 func newTransport(c *Config, incarnation codec.Incarnation) (pipeline.Transport, error) {
 	// The largest message is a frame of one proposal of the largest size, a full batch, or a membership.
-	message := codec.MessageHeaderSize + codec.FrameHeaderSize + 2*max(c.ProposalBytesMax, c.FrameBytesMax, 512<<10)
+	message := codec.MessageHeaderSize + codec.FrameHeaderSize + 2*max(c.ProposalBytesMax, c.FrameBytesMax, 512<<10, c.SnapshotChunkBytes)
 	return netio.NewTCP(netio.Config{
 		Node: c.NodeID, ClusterID: c.ClusterID, Incarnation: incarnation, Listen: c.Listen, Insecure: c.Insecure,
 		MessageBytesMax: message, LaneBytesMax: 2*c.WindowBytesMax + message, Logger: c.Logger,

@@ -15,6 +15,12 @@ func (l *loop) carryOut(f codec.Frame) {
 	if out.Write.Seq != 0 && !l.write(&out.Write, f) {
 		return
 	}
+	if out.Install != nil {
+		l.keeper.replace(out.Install)
+	}
+	for i := range out.Snapshots {
+		l.keeper.wish(out.Snapshots[i])
+	}
 	for i := range out.Now {
 		s := &out.Now[i]
 		l.streams.Send(s.Lane, codec.Packet{Node: s.To, Message: s.Message}, s.Frame)
@@ -38,6 +44,7 @@ func (l *loop) send(lane codec.Lane, p codec.Packet) { l.streams.Send(lane, p, c
 func (l *loop) write(w *consensus.Write, f codec.Frame) bool {
 	lw := codec.LogWrite{
 		Seq: w.Seq, HasVote: w.HasVote, Vote: w.Vote, HasTruncate: w.HasTruncate, Truncate: w.Truncate, Commit: w.Commit,
+		Jump: w.Jump, Purge: w.Purge,
 	}
 	if !w.Frame.IsZero() {
 		var err error
@@ -50,7 +57,15 @@ func (l *loop) write(w *consensus.Write, f codec.Frame) bool {
 		l.streams.Truncated()
 		l.loseAbove(w.Truncate)
 	}
+	if w.Jump != nil {
+		l.streams.Truncated()
+		l.loseAbove(0)
+	}
 	l.commits.Submit(&lw)
+	if w.Purge != nil {
+		l.streams.Truncated() // what is being read may be gone
+		l.keeper.purged(w.Purge.ID)
+	}
 	return true
 }
 
@@ -128,6 +143,15 @@ func (l *loop) loseAbove(last codec.Index) {
 		l.lose(&l.proposed[n-1], errLostLeadership)
 		l.proposed[n-1] = proposal{}
 		l.proposed = l.proposed[:n-1]
+	}
+}
+
+// loseUpTo answers everyone whose entry is covered by a snapshot that came in: it may be in there, or another one.
+func (l *loop) loseUpTo(last codec.Index) {
+	for len(l.proposed) > 0 && l.proposed[0].meta.First <= last {
+		l.lose(&l.proposed[0], errLostLeadership)
+		l.proposed[0] = proposal{}
+		l.proposed = l.proposed[1:]
 	}
 }
 

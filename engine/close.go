@@ -62,6 +62,7 @@ func (l *loop) shutdown() {
 		e.abandon(stopped)
 	}
 	l.errands = nil
+	l.keeper.stop(stopped)
 	last := l.collect()
 	r.last.Store(&last)
 	for _, query := range l.box.close().queries {
@@ -69,12 +70,13 @@ func (l *loop) shutdown() {
 	}
 	transportErr := l.transport.Close()
 	l.applier.Close()
+	keeperErr := l.keeper.wait()
 	logErr := r.log.Close()
 	end := l.collect()
 	r.last.Store(&end)
 	r.failure = l.failure
 	if l.failure == nil {
-		r.logErr = errors.Join(logErr, transportErr)
+		r.logErr = errors.Join(logErr, transportErr, keeperErr)
 	}
 	r.setLeader(codec.Node{})
 	close(r.done)

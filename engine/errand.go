@@ -132,3 +132,27 @@ func (r *Raft) command(in consensus.Input) error {
 		return r.stopped()
 	}
 }
+
+// await lets the loop begin with something that answers to reply, of capacity 1, and returns the answer. Errors: the
+// context's, what wraps [ErrStopped].
+func await[T any](ctx context.Context, r *Raft, reply <-chan T, begin func(*loop)) (answer T, err error) {
+	if ctx.Err() != nil {
+		return answer, context.Cause(ctx)
+	}
+	if !r.box.post(func(m *mail) { m.asks = append(m.asks, begin) }) {
+		return answer, r.stopped()
+	}
+	select {
+	case answer = <-reply:
+		return answer, nil
+	case <-ctx.Done():
+		return answer, context.Cause(ctx)
+	case <-r.done:
+	}
+	select {
+	case answer = <-reply: // the loop had begun with it
+		return answer, nil
+	default:
+		return answer, r.stopped()
+	}
+}

@@ -90,6 +90,16 @@ func (e *PurgedError) Error() string {
 // Unwrap returns [ErrPurged].
 func (e *PurgedError) Unwrap() error { return ErrPurged }
 
+// ErrNotSnapshotter is wrapped by what needs snapshots, as [Trigger.Snapshot], on a node whose state machine is no
+// [Snapshotter], and by [Open] with one where the log was purged already.
+var ErrNotSnapshotter = pipeline.ErrNotSnapshotter
+
+// ErrNothingApplied is wrapped by [Trigger.Snapshot] on a node that has applied nothing yet. The caller waits for entries.
+var ErrNothingApplied = errors.New("nothing is applied yet")
+
+// ErrNothingToPurge is wrapped by [Trigger.Purge] where no entry may go. The error says which ones may, and why no more.
+var ErrNothingToPurge = consensus.ErrNothingToPurge
+
 // errWitnessEntries is wrapped by [Raft.ReadLog] on a witness, which keeps no entries.
 var errWitnessEntries = errors.New("this node is a witness and keeps no entries")
 

@@ -7,15 +7,9 @@ import (
 	"github.com/millrace/millrace/pipeline"
 )
 
-// startApplier starts the applier and the feeding behind what the state machine holds. An on-disk one is asked for that;
-// one that holds more than this node's log does is the state of another log.
+// startApplier starts the applier and the feeding behind what the state machine holds. An on-disk one that holds more than this node's log does is the state of another log.
 func (l *loop) startApplier(sm StateMachine, from pipeline.ApplierStart) error {
-	if disk, ok := sm.(OnDisk); ok {
-		l.onDisk = true
-		var err error
-		if from.Held, err = disk.Applied(); err != nil {
-			return &StateMachineError{Call: "Applied", Cause: err}
-		}
+	if l.onDisk {
 		if last := l.core.Status().LastLog; from.Held.Index > max(last.Index, from.Base.ID.Index) {
 			return &StateMachineError{Call: "Applied", First: from.Held.Index, Last: from.Held.Index,
 				Cause: fmt.Errorf("it holds the entries up to %v, and the log ends with %v: one of the two is not this node's", from.Held, last)}
@@ -42,7 +36,8 @@ func (l *loop) feedEnd() codec.Index {
 }
 
 // feed gives the applier every whole frame that may be applied, as long as what it holds stays inside its bound. A frame
-// that has left memory is read first; the loop goes on meanwhile. A witness has nothing to apply.
+// that has left memory is read first; the loop goes on meanwhile. A witness has nothing to apply, and a node whose
+// log begins behind its state waits for a snapshot.
 func (l *loop) feed() {
 	if l.cfg.Witness {
 		if l.fed < l.out.Commit {
@@ -51,7 +46,7 @@ func (l *loop) feed() {
 		}
 		return
 	}
-	for l.failure == nil && !l.feeding && l.fed < l.feedEnd() && !l.crowded(0) {
+	for l.failure == nil && !l.feeding && !l.status.WantsSnapshot && l.fed < l.feedEnd() && !l.crowded(0) {
 		f, ok := l.groupLog.Frame(l.fed + 1)
 		if !ok {
 			l.feeding, l.feedSince = true, l.streams.Truncations()
@@ -96,12 +91,16 @@ func (l *loop) apply(f codec.Frame) bool {
 	}
 	l.applier.Push(f, batch)
 	l.fed = meta.Last()
+	l.keeper.fed(meta)
 	return true
 }
 
 // fedCold continues with a frame that was read back.
 func (l *loop) fedCold(c *coldFeed) {
 	l.feeding = false
+	if m := c.frame.Meta(); c.err == nil && (m.First > l.fed+1 || m.Last() <= l.fed) {
+		return // a snapshot was installed while it was read
+	}
 	if c.err != nil && l.streams.Truncations() != l.feedSince {
 		return // a read that a truncation overtook may fail; it is asked for again
 	}

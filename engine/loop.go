@@ -28,6 +28,7 @@ type loop struct {
 	commits   *pipeline.CommitStage
 	streams   *pipeline.StreamStage
 	applier   *pipeline.Applier
+	keeper    *keeper
 	intake    *pipeline.Intake
 	box       *mailbox
 
@@ -138,6 +139,7 @@ func (l *loop) round() {
 	}
 	l.feed()
 	l.runErrands()
+	l.keeper.round()
 	if l.unwritten {
 		l.writeIncarnations()
 	}
@@ -169,6 +171,7 @@ func (l *loop) sleep() {
 	if l.handoverEnd != 0 {
 		deadline = min(deadline, l.handoverEnd)
 	}
+	deadline = min(deadline, l.keeper.deadline())
 	if deadline < l.armed {
 		l.timer.Reset(time.Duration(deadline - l.clock()))
 		l.armed = deadline
@@ -212,6 +215,9 @@ func (l *loop) readMail() {
 	for _, id := range m.downs {
 		l.streams.Reset(id)
 		l.step(consensus.Input{Kind: consensus.InputPeerDown, Peer: id})
+	}
+	for _, id := range m.broken {
+		l.keeper.broken(id)
 	}
 	for i := range m.packets {
 		l.receive(&m.packets[i])
@@ -265,6 +271,14 @@ func (l *loop) receive(p *codec.Packet) {
 	}
 	if p.Message.Group != theGroup {
 		l.malformed++
+		return
+	}
+	switch p.Message.Kind {
+	case codec.MessageSnapshot:
+		l.keeper.piece(p)
+		return
+	case codec.MessageSnapshotReply:
+		l.keeper.replied(p)
 		return
 	}
 	in := consensus.Input{Kind: consensus.InputMessage, Peer: p.Node, Message: p.Message}

@@ -14,6 +14,7 @@ type mail struct {
 	bytes   int                  // of the packets
 	failure error                // what stops the node
 	downs   []codec.NodeID       // peers whose append lane may have lost packets
+	broken  []codec.NodeID       // peers whose snapshot lane may have lost packets
 	trusted []codec.NodeID       // peers whose incarnation is durable
 	cold    []pipeline.ColdFrame // frames read back for peers
 	feed    *coldFeed            // frame read back for the state machine
@@ -101,7 +102,7 @@ func (b *mailbox) take(into *mail) {
 	clear(into.asks)
 	clear(into.queries)
 	empty := mail{
-		packets: into.packets[:0], downs: into.downs[:0], trusted: into.trusted[:0],
+		packets: into.packets[:0], downs: into.downs[:0], broken: into.broken[:0], trusted: into.trusted[:0],
 		cold: into.cold[:0], asks: into.asks[:0], queries: into.queries[:0],
 	}
 	b.mu.Lock()

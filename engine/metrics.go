@@ -36,6 +36,8 @@ type Metrics struct {
 	Entries   uint64 // in those frames
 	ColdReads uint64 // frames read back from the log for peers
 
+	Snapshots SnapshotMetrics
+
 	UnappliedBytes int    // proposed or committed, and not yet applied
 	Dropped        uint64 // packets dropped because too many waited for the loop
 	// Untrusted counts packets dropped because their sender's incarnation was not yet durable, or because another disk had
@@ -68,7 +70,7 @@ func (l *loop) collect() Metrics {
 		Elections: s.Elections, Frames: l.frames, Entries: l.entries, ColdReads: l.streams.ColdReads(),
 		UnappliedBytes: l.bytes + l.applier.QueuedBytes(),
 		Dropped:        l.box.droppedPackets(), Untrusted: l.untrusted, Malformed: l.malformed + s.Malformed,
-		Disagreed: s.Disagreed,
+		Disagreed: s.Disagreed, Snapshots: l.keeper.metrics(&s),
 	}
 	if s.Role == consensus.Leader {
 		for _, p := range l.core.Peers(nil) {

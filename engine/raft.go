@@ -120,6 +120,25 @@ func (r *Raft) start(sm StateMachine) error {
 		disagreed: map[codec.NodeID]bool{},
 	}
 	l.timer.Stop()
+	if l.keeper, err = newKeeper(l, sm); err != nil {
+		return fmt.Errorf("node %d: %w", r.cfg.NodeID, err)
+	}
+	if err := r.begin(l, sm, state); err != nil {
+		l.keeper.stop(ErrStopped)
+		return errors.Join(err, l.keeper.wait())
+	}
+	r.loop = l
+	go l.run()
+	return nil
+}
+
+// begin makes of what the log and the snapshots hold a node that is ready to run.
+func (r *Raft) begin(l *loop, sm StateMachine, state codec.LogState) error {
+	from, err := l.keeper.pick(sm, state.Base)
+	if err != nil {
+		return fmt.Errorf("node %d: %w", r.cfg.NodeID, err)
+	}
+	state.Snapshot = from.start.Base
 	if l.core, err = consensus.New(r.cfg.consensus(), state, l.clock()); err != nil {
 		return fmt.Errorf("node %d: %w", r.cfg.NodeID, err)
 	}
@@ -127,18 +146,16 @@ func (r *Raft) start(sm StateMachine) error {
 		return err
 	}
 	l.publishMembership()
-	l.commits = pipeline.NewCommitStage(groupLog)
-	l.streams = pipeline.NewStreamStage(groupLog, r.transport, func(cold pipeline.ColdFrame) {
+	l.commits = pipeline.NewCommitStage(l.groupLog)
+	l.streams = pipeline.NewStreamStage(l.groupLog, r.transport, func(cold pipeline.ColdFrame) {
 		r.box.post(func(m *mail) { m.cold = append(m.cold, cold) })
 	})
 	if err := r.link(l); err != nil {
 		return err
 	}
-	if err := l.startApplier(sm, pipeline.ApplierStart{}); err != nil {
+	if err := l.keeper.start(sm, &from, state.Frames); err != nil {
 		return fmt.Errorf("node %d: %w", r.cfg.NodeID, err)
 	}
-	r.loop = l
-	go l.run()
 	return nil
 }
 
@@ -157,8 +174,11 @@ func (r *Raft) link(l *loop) error {
 		Verify:  l.book.verify,
 		Deliver: r.box.deliver,
 		Down: func(id codec.NodeID, lane codec.Lane) {
-			if lane == codec.LaneAppend {
+			switch lane {
+			case codec.LaneAppend:
 				r.box.post(func(m *mail) { m.downs = append(m.downs, id) })
+			case codec.LaneSnapshot:
+				r.box.post(func(m *mail) { m.broken = append(m.broken, id) })
 			}
 		},
 	})

@@ -32,6 +32,26 @@ type LogKeep struct {
 	Ratio float64
 }
 
+func (p SnapshotPolicy) withDefaults() SnapshotPolicy {
+	if p == (SnapshotPolicy{}) {
+		p.Bytes = 256 << 20
+	}
+	return p
+}
+
+func (k LogKeep) withDefaults() LogKeep {
+	if k.Entries == 0 {
+		k.Entries = 1_000_000
+	}
+	if k.Bytes == 0 {
+		k.Bytes = 256 << 20
+	}
+	if k.Ratio == 0 {
+		k.Ratio = 2
+	}
+	return k
+}
+
 // ratioBytesMin is what [LogKeep.Ratio] leaves in any case: a small state must not cost each peer that was away for a
 // moment a restore.
 const ratioBytesMin = 1 << 20
@@ -54,13 +74,14 @@ func (p *SnapshotPolicy) due(a logAhead) bool {
 		p.Interval > 0 && a.age >= p.Interval
 }
 
-// purgeTarget returns the entry up to which a log may be purged behind a snapshot of so many bytes.
+// purgeTarget returns the entry up to which a log may be purged behind a snapshot of so many bytes, 0 for not known.
 func (k *LogKeep) purgeTarget(snapshot codec.Index, snapshotBytes int64, sizes *logSizes) codec.Index {
 	entries := codec.Index(max(k.Entries, 0))
 	bytes := max(k.Bytes, 0)
-	if k.Ratio < 0 {
+	switch {
+	case k.Ratio < 0:
 		bytes = 0
-	} else {
+	case snapshotBytes > 0:
 		bytes = min(bytes, max(ratioBytesMin, int64(min(k.Ratio*float64(snapshotBytes), 1<<62))))
 	}
 	if entries == 0 || bytes == 0 {

@@ -29,6 +29,7 @@ type ReceiverConfig struct {
 // Arrival is a snapshot that is complete, and the message that made it so.
 type Arrival struct {
 	Base    codec.LogBase
+	Info    snapshot.Info // zero on a witness
 	Peer    codec.NodeID
 	Message codec.Message
 }
@@ -198,7 +199,7 @@ func (r *Receiver) take(p *piece) {
 	if p.chunk.Base != nil {
 		arrival.Base = *p.chunk.Base
 	} else {
-		arrival.Base = r.finished.Base
+		arrival.Base, arrival.Info = r.finished.Base, *r.finished
 	}
 	r.cfg.Complete(arrival)
 }

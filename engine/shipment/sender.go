@@ -18,13 +18,10 @@ type SenderConfig struct {
 	// Header is what every message carries: kind, group, vote, mode, log id of the snapshot. Stream and Stamp are the
 	// sender's business.
 	Header codec.Message
-	// ID is the snapshot's identity, and File its bytes. The sender closes File when it ends.
+	// ID is the snapshot's identity, and Open opens its bytes, on the sender's goroutine, which also closes them.
 	ID   codec.SnapshotID
-	File interface {
-		io.ReaderAt
-		io.Closer
-	}
-	// Base, when not nil, is sent instead of a file, to a witness; ID has only its log id then, and File is nil.
+	Open func() (File, error)
+	// Base, when not nil, is sent instead of a file, to a witness; ID has only its log id then, and Open is nil.
 	Base *codec.LogBase
 	// ChunkBytes is how many bytes go in a message, at most [codec.SnapshotChunkBytesMax].
 	ChunkBytes int
@@ -41,6 +38,12 @@ type SenderConfig struct {
 	Send func([]codec.Packet)
 	// Ended is called once, from the sender's goroutine, unless [Sender.Stop] ended it: why it can't go on.
 	Ended func(error)
+}
+
+// File is the bytes of a snapshot.
+type File interface {
+	io.ReaderAt
+	io.Closer
 }
 
 // Sender sends one snapshot to one peer.
@@ -64,6 +67,7 @@ type Sender struct {
 	progress Progress
 
 	// Owner: the goroutine.
+	file     File
 	now      time.Time
 	sent     int64     // offset of the next chunk
 	asking   bool      // the next thing to learn is how much the peer holds
@@ -162,15 +166,26 @@ func (s *Sender) signal() {
 
 func (s *Sender) run() {
 	defer close(s.done)
-	err := s.send()
-	if s.cfg.File != nil {
-		if closing := s.cfg.File.Close(); err == nil {
-			err = closing
-		}
-	}
+	err := s.ship()
 	if s.ctx.Err() == nil {
 		s.cfg.Ended(err)
 	}
+}
+
+// ship opens the file, sends it, and closes it.
+func (s *Sender) ship() error {
+	if s.cfg.Base != nil {
+		return s.send()
+	}
+	var err error
+	if s.file, err = s.cfg.Open(); err != nil {
+		return err
+	}
+	err = s.send()
+	if closing := s.file.Close(); err == nil {
+		err = closing
+	}
+	return err
 }
 
 // send sends until it can't go on, or is stopped. When all is sent it goes on asking now and then: the peer may have lost
@@ -263,7 +278,7 @@ func (s *Sender) chunk() error {
 	const head = codec.DataHeaderSize + codec.SnapshotChunkHeaderSize
 	buf := codec.AppendSnapshotChunk(make([]byte, codec.DataHeaderSize, head+n), &codec.SnapshotChunk{ID: s.cfg.ID, Offset: s.sent})
 	buf = buf[:head+n]
-	if read, err := s.cfg.File.ReadAt(buf[head:], s.sent); read < n {
+	if read, err := s.file.ReadAt(buf[head:], s.sent); read < n {
 		return fmt.Errorf("reading %d bytes at %d of snapshot %v: %w", n, s.sent, s.cfg.ID.Log, err)
 	}
 	s.now = time.Now()

@@ -153,12 +153,8 @@ func (l *link) receive(s *side, queue int) *Receiver {
 
 func (l *link) send(s *side, info snapshot.Info, limit *rate.Limiter) *Sender {
 	l.t.Helper()
-	file, err := s.store.OpenRaw(info)
-	if err != nil {
-		l.t.Fatal(err)
-	}
 	cfg := senderConfig(l, info.ID())
-	cfg.File, cfg.Limit = file, limit
+	cfg.Open, cfg.Limit = func() (File, error) { return s.store.OpenRaw(info) }, limit
 	return l.start(cfg)
 }
 
@@ -400,11 +396,10 @@ func TestDamagedFileIsRefused(t *testing.T) {
 		info, _ := from.take(t, atStep, 100<<10, 1)
 		r := l.receive(to, 1<<20)
 		cfg := senderConfig(l, info.ID())
-		file, err := from.store.OpenRaw(info)
-		if err != nil {
-			t.Fatal(err)
+		cfg.Open = func() (File, error) {
+			file, err := from.store.OpenRaw(info)
+			return rotten{file}, err
 		}
-		cfg.File = rotten{file}
 		s := l.start(cfg)
 		if err := <-l.ended; !errors.Is(err, ErrDamaged) {
 			t.Fatalf("ended with %v, want %v", err, ErrDamaged)

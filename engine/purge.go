@@ -1,0 +1,35 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
+)
+
+// Purge removes the entries up to an index from this node's log, beyond what [Config.Keep] makes it remove by itself, and
+// returns when that is durable. Whole frames go, so that a few entries up to the index may stay. What the newest snapshot
+// does not hold is never removed, nor what a peer that is being sent a snapshot still needs behind that. It may be called on
+// any node. The space on disk comes back some time later.
+//
+// Errors: one that wraps [ErrNothingToPurge] and says what may be removed and why no more; the context's, after which it may
+// still happen; what wraps [ErrStopped].
+func (t Trigger) Purge(ctx context.Context, upTo codec.Index) error {
+	reply := make(chan error, 1)
+	ask := func(l *loop) {
+		l.step(consensus.Input{Kind: consensus.InputPurge, Index: upTo})
+		switch {
+		case l.failure != nil:
+			reply <- l.stopCause()
+		case l.out.Refused:
+			reply <- l.out.Reason
+		default:
+			l.awaiting = append(l.awaiting, flushAsk{l.out.Write.Seq, reply})
+		}
+	}
+	got, err := await(ctx, t.r, reply, ask)
+	if err != nil {
+		return err
+	}
+	return got
+}

@@ -1,0 +1,244 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
+	"github.com/millrace/millrace/engine/shipment"
+	"github.com/millrace/millrace/wal/snapshot"
+)
+
+const (
+	// shipRetryMin and shipRetryMax bound the wait between two questions of a sender how much its peer holds.
+	shipRetryMin, shipRetryMax = 50 * time.Millisecond, time.Second
+	// shipSilenceMax is how long a peer may answer nothing before its sender gives up. The core asks for another one when the
+	// peer is heard again.
+	shipSilenceMax = 30 * time.Second
+	// sendRetryMin and sendRetryMax bound the wait before a peer is sent another snapshot after one that failed.
+	sendRetryMin, sendRetryMax = 200 * time.Millisecond, 30 * time.Second
+)
+
+// sending is what a leader does for a peer that lacks entries which are purged.
+//
+// Owner: the loop.
+type sending struct {
+	to      consensus.SnapshotSend // as the core asked last
+	asked   consensus.Instant      // when it asked first
+	sender  *shipment.Sender       // nil while it waits for its turn, for a snapshot, or for time to pass
+	old     []*shipment.Sender     // stopped, and maybe still running
+	info    snapshot.Info          // what is sent
+	retry   consensus.Instant      // not before
+	backoff time.Duration
+}
+
+func (s *sending) stop() {
+	if s.sender != nil {
+		s.sender.Stop()
+		s.old = append(s.old, s.sender)
+		s.sender = nil
+	}
+}
+
+func (s *sending) wait() {
+	for _, o := range s.old {
+		o.Wait()
+	}
+}
+
+// send puts packets of the senders and the receiver on the snapshot lane. They call it on their own goroutines.
+func (k *keeper) send(packets []codec.Packet) { k.l.transport.Send(codec.LaneSnapshot, packets) }
+
+// wish takes what the core asks to be sent.
+func (k *keeper) wish(w consensus.SnapshotSend) {
+	s := k.sends[w.To]
+	if s == nil {
+		s = &sending{asked: k.l.now}
+		k.sends[w.To] = s
+	}
+	s.to = w
+	if s.sender == nil {
+		return
+	}
+	if s.info.Base.ID.Index < w.AtLeast || s.sender.Vote() != k.l.status.Vote {
+		s.stop()
+		return
+	}
+	s.sender.SetStream(w.Stream)
+}
+
+// sendRound ends the sendings that nobody needs any more and begins with those that can be.
+func (k *keeper) sendRound() {
+	if len(k.sends) == 0 {
+		return
+	}
+	needed := map[codec.NodeID]bool{}
+	if k.l.status.Role == consensus.Leader {
+		k.l.peers = k.l.core.Peers(k.l.peers[:0])
+		for i := range k.l.peers {
+			needed[k.l.peers[i].Node] = k.l.peers[i].Snapshot
+		}
+	}
+	ended := false
+	for id, s := range k.sends {
+		if s.sender != nil && s.sender.Vote() != k.l.status.Vote {
+			s.stop()
+		}
+		if !needed[id] {
+			k.sent(id, s)
+			ended = true
+		}
+	}
+	if ended {
+		k.purge() // what was kept for them
+	}
+	k.startSending()
+}
+
+// sent forgets a peer that needs no snapshot any more.
+func (k *keeper) sent(id codec.NodeID, s *sending) {
+	if s.sender != nil {
+		p := s.sender.Progress()
+		k.l.log.Info("snapshot sending ends", "peer", id, "snapshot", s.info.Base.ID, "bytes", p.Size, "held", p.Held, "sent", p.Sent,
+			"again", p.Again, "seconds", time.Since(p.Began).Seconds())
+	}
+	s.stop()
+	delete(k.sends, id)
+	// Its goroutine ends as soon as it has read its chunk; the loop's end waits for it.
+	k.jobs.Go(s.wait)
+}
+
+// startSending gives those who wait longest their turn.
+func (k *keeper) startSending() {
+	running := 0
+	var waiting []*sending
+	for _, s := range k.sends {
+		switch {
+		case s.sender != nil:
+			running++
+		case k.l.now >= s.retry:
+			waiting = append(waiting, s)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b *sending) int {
+		if a.asked != b.asked {
+			return int(a.asked - b.asked)
+		}
+		return int(a.to.To) - int(b.to.To)
+	})
+	for _, s := range waiting {
+		info, ok := k.find(s.to.AtLeast, !k.isWitness(s.to.To))
+		if !ok {
+			continue // takeRound takes one
+		}
+		if running >= k.l.cfg.SnapshotsSentMax {
+			return
+		}
+		running++
+		k.startSender(s, info)
+	}
+}
+
+func (k *keeper) isWitness(id codec.NodeID) bool {
+	m := k.l.core.Membership()
+	if m == nil {
+		return false
+	}
+	n, _ := m.Node(id)
+	return n.Witness
+}
+
+// sendWants reports whether a peer needs a snapshot that is not there yet.
+func (k *keeper) sendWants() bool {
+	for id, s := range k.sends {
+		if s.sender == nil && k.l.now >= s.retry {
+			if _, ok := k.find(s.to.AtLeast, !k.isWitness(id)); !ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// startSender begins to send a snapshot.
+func (k *keeper) startSender(s *sending, info snapshot.Info) {
+	cfg := k.l.cfg
+	header := codec.Message{Kind: codec.MessageSnapshot, Group: theGroup, Vote: k.l.status.Vote, Log: info.Base.ID}
+	if m := k.l.core.Membership(); m != nil {
+		header.Mode = m.Mode
+	}
+	s.info = info
+	to := s.to.To
+	var sender *shipment.Sender
+	sc := shipment.SenderConfig{
+		Peer: to, Header: header, ID: info.ID(), ChunkBytes: cfg.SnapshotChunkBytes, WindowBytes: cfg.SnapshotWindowBytes,
+		Limit: k.limit, RetryMin: shipRetryMin, RetryMax: shipRetryMax, SilenceMax: shipSilenceMax, Send: k.send,
+		Open:  func() (shipment.File, error) { return k.store.OpenRaw(info) },
+		Ended: func(err error) { k.post(func(k *keeper) { k.lost(to, info, err) }) },
+	}
+	if k.isWitness(to) {
+		sc.ID, sc.Base, sc.Open = codec.SnapshotID{Log: info.Base.ID}, &info.Base, nil
+	}
+	sender = shipment.NewSender(sc, s.to.Stream)
+	s.sender = sender
+	k.l.log.Info("snapshot sending begins", "peer", to, "snapshot", info.Base.ID, "bytes", info.Size)
+}
+
+// lost notes that a sender has ended before its time. The core decides when the peer is sent another one.
+func (k *keeper) lost(to codec.NodeID, info snapshot.Info, err error) {
+	s := k.sends[to]
+	if s == nil || s.sender == nil || s.info.ID() != info.ID() {
+		return // it was stopped meanwhile
+	}
+	k.l.log.Warn("snapshot sending failed", "peer", to, "snapshot", info.Base.ID, "held", s.sender.Progress().Held, "err", err)
+	s.stop()
+	s.backoff = min(max(2*s.backoff, sendRetryMin), sendRetryMax)
+	s.retry = k.l.now.Add(s.backoff)
+	if errors.Is(err, shipment.ErrDamaged) || errors.Is(err, codec.ErrCorrupt) {
+		k.suspect(info)
+	}
+	k.l.step(consensus.Input{Kind: consensus.InputSnapshotLost, Peer: to})
+}
+
+// suspect looks whether a snapshot that a peer could not verify is damaged here. If it is, another one is sent.
+func (k *keeper) suspect(info snapshot.Info) {
+	k.jobs.Go(func() {
+		err := k.store.Verify(info)
+		if errors.Is(err, codec.ErrCorrupt) {
+			err = errors.Join(err, k.store.SetAside(info, err))
+		}
+		if err != nil {
+			k.post(func(k *keeper) {
+				k.l.log.Error("snapshot is damaged, and not sent any more", "entry", info.Base.ID, "err", err)
+			})
+		}
+	})
+}
+
+// replied takes a peer's reply to a piece.
+func (k *keeper) replied(p *codec.Packet) {
+	if s := k.sends[p.Node]; s != nil && s.sender != nil {
+		s.sender.Reply(&p.Message)
+	}
+}
+
+// broken notes that packets to a peer on the snapshot lane may be lost. What a receiver has answered may be among them, and its
+// sender asks again by itself.
+func (k *keeper) broken(peer codec.NodeID) {
+	if s := k.sends[peer]; s != nil && s.sender != nil {
+		s.sender.Broken()
+	}
+}
+
+// sendDeadline returns when sendRound must be called at the latest.
+func (k *keeper) sendDeadline() consensus.Instant {
+	at := consensus.Never
+	for _, s := range k.sends {
+		if s.sender == nil && s.retry > k.l.now {
+			at = min(at, s.retry)
+		}
+	}
+	return at
+}

@@ -1,0 +1,209 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"golang.org/x/time/rate"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/shipment"
+	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/wal/snapshot"
+	"github.com/millrace/millrace/wal/vfs"
+)
+
+// snapshotFolder is the directory of the snapshots in a node's own, and snapshotLock what keeps two nodes from using one
+// that is elsewhere.
+const (
+	snapshotFolder = "snapshot"
+	snapshotLock   = "LOCK"
+)
+
+// newKeeper opens the store of a node's snapshots.
+func newKeeper(l *loop, sm StateMachine) (*keeper, error) {
+	k := &keeper{l: l, sizes: newLogSizes(), sends: map[codec.NodeID]*sending{}}
+	k.ending, k.end = context.WithCancelCause(context.Background())
+	if b := l.cfg.SnapshotBytesPerSecond; b > 0 {
+		k.limit = rate.NewLimiter(rate.Limit(b), max(l.cfg.SnapshotChunkBytes, b/20))
+	}
+	if _, ok := sm.(Snapshotter); ok {
+		if err := k.openStore(); err != nil {
+			return nil, err
+		}
+	}
+	if k.store != nil || l.cfg.Witness {
+		k.receiver = shipment.NewReceiver(shipment.ReceiverConfig{
+			Store: k.store, QueueBytesMax: 4 * l.cfg.SnapshotWindowBytes, Send: k.send, Complete: k.complete, Logger: l.log,
+		})
+	}
+	return k, nil
+}
+
+// openStore opens the directory of the group's snapshots. One below the log's is locked with that.
+func (k *keeper) openStore() error {
+	cfg := k.l.cfg
+	fs, dir := cfg.SnapshotFS, cfg.SnapshotDir
+	if fs == nil {
+		fs = vfs.OS{}
+	}
+	switch {
+	case dir != "":
+		if err := vfs.MkdirAll(fs, dir, 0o700); err != nil {
+			return err
+		}
+		lock, err := fs.Lock(filepath.Join(dir, snapshotLock), 0o600)
+		if err != nil {
+			return err
+		}
+		k.unlock = lock.Close
+	case cfg.Dir != "":
+		dir = filepath.Join(cfg.Dir, snapshotFolder)
+	default:
+		fs, dir = vfs.NewMem(), "/"+snapshotFolder
+	}
+	var err error
+	k.store, err = snapshot.Open(snapshot.Config{
+		FS: fs, Dir: filepath.Join(dir, fmt.Sprint(theGroup)), Cluster: cfg.ClusterID, Group: theGroup, Keep: cfg.SnapshotsKept,
+		Compression: cfg.SnapshotCompression, ChunkBytes: cfg.SnapshotChunkBytes, Logger: k.l.log,
+	})
+	if err != nil && k.unlock != nil {
+		err = errors.Join(err, k.unlock())
+	}
+	return err
+}
+
+// begin is where a node starts from.
+type beginning struct {
+	start pipeline.ApplierStart
+	info  snapshot.Info // that start.Base is of; zero for none
+	// restore says that the state machine is to be given the state in it.
+	restore bool
+}
+
+// pick chooses what the node starts from: the newest snapshot that is intact, as long as the log begins at or before its
+// end. Where the log begins behind every one of them there is none, and the node waits for a snapshot from its leader. One
+// that is damaged is moved aside.
+func (k *keeper) pick(sm StateMachine, base codec.LogBase) (beginning, error) {
+	var b beginning
+	disk, onDisk := sm.(OnDisk)
+	if onDisk {
+		k.l.onDisk = true
+		var err error
+		if b.start.Held, err = disk.Applied(); err != nil {
+			return b, &StateMachineError{Call: "Applied", Cause: err}
+		}
+	}
+	if k.store == nil {
+		if !base.ID.IsZero() && !k.l.cfg.Witness {
+			return b, fmt.Errorf("the log begins behind %v, and the state machine %T is %w", base.ID, sm, ErrNotSnapshotter)
+		}
+		return b, nil
+	}
+	for _, info := range k.store.List() {
+		if info.Base.ID.Index < base.ID.Index {
+			break
+		}
+		usable, err := k.try(&b, info, onDisk)
+		if errors.Is(err, codec.ErrCorrupt) {
+			k.l.log.Error("snapshot is damaged, and not started from", "entry", info.Base.ID, "err", err)
+			err = k.store.SetAside(info, err)
+		}
+		if err != nil || usable {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+// try looks whether the node can start from a snapshot. A state machine that keeps its own state may hold more, and is given
+// the one in the file only where it holds less; without a state in the file it must hold what the file was made with.
+func (k *keeper) try(b *beginning, info snapshot.Info, onDisk bool) (usable bool, err error) {
+	if err := k.store.Verify(info); err != nil {
+		return false, err
+	}
+	sessions, err := k.sessions(info)
+	if err != nil {
+		return false, err
+	}
+	restore := !onDisk
+	if onDisk {
+		given, err := pipeline.SessionsGiven(sessions)
+		if err != nil {
+			return false, err
+		}
+		restore = b.start.Held.Compare(given) < 0
+	}
+	if restore && info.Stateless {
+		k.l.log.Error("state machine lost what it had made durable", "held", b.start.Held, "snapshot", info.Base.ID)
+		return false, nil
+	}
+	b.info, b.restore = info, restore
+	b.start.Base, b.start.Sessions = info.Base, sessions
+	return true, nil
+}
+
+// sessions reads the session table in a snapshot.
+func (k *keeper) sessions(info snapshot.Info) ([]byte, error) {
+	r, err := k.store.Open(info)
+	if err != nil {
+		return nil, err
+	}
+	sessions := r.Sessions()
+	return sessions, r.Close()
+}
+
+// start makes the applier begin where pick has chosen, and notes what the log holds. The state is restored on the applier's
+// goroutine: a node votes and takes entries while it reads gigabytes.
+func (k *keeper) start(sm StateMachine, b *beginning, frames []codec.FrameMeta) error {
+	from := b.start
+	if b.restore {
+		from = pipeline.ApplierStart{}
+	}
+	if err := k.l.startApplier(sm, from); err != nil {
+		return err
+	}
+	base := b.start.Base
+	for i := range frames {
+		if frames[i].Last() <= base.ID.Index {
+			k.sizes.add(frames[i].Last(), frames[i].Size)
+		}
+	}
+	if b.info.Size == 0 {
+		return nil
+	}
+	k.sizes.mark()
+	k.newest, k.marked = b.info, k.sizes.total()
+	for _, info := range k.store.List() {
+		if !info.Stateless {
+			k.full = info.Size
+			break
+		}
+	}
+	if b.restore {
+		k.restore(b.info, b.start.Sessions)
+	}
+	return nil
+}
+
+// restore makes the applier replace the state by that of a snapshot and go on behind it.
+func (k *keeper) restore(info snapshot.Info, sessions []byte) {
+	k.installing = true
+	k.l.fed = info.Base.ID.Index
+	k.l.applier.Restore(info.Base, sessions, func() (io.ReadCloser, error) {
+		if k.ending.Err() != nil {
+			return nil, context.Cause(k.ending)
+		}
+		return k.store.Open(info)
+	}, func(err error) {
+		k.post(func(k *keeper) {
+			k.installing = false
+			if err == nil {
+				k.l.log.Info("state restored", "entry", info.Base.ID, "bytes", info.Size)
+			}
+		})
+	})
+}
