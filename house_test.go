@@ -47,6 +47,8 @@ var goFiles = map[string]string{
 	"cluster_benchmark/target/handoff.go": "the ceiling's one consumer, ended by Close",
 	"cluster_benchmark/target/net.go":     "the ceiling's two ends of a connection, ended by Close",
 	"engine/raft.go":                      "the group's loop, ended by Close",
+	"engine/snapshot_send.go":             "waits for a sender that was stopped, and verifies a snapshot a peer could not, awaited by Close",
+	"engine/snapshot_take.go":             "writes one snapshot, awaited by Close",
 	"engine/shipment/receiver.go":         "writes what a leader sends, from the first piece on, ended by Close",
 	"engine/shipment/sender.go":           "reads a snapshot for one peer, ended by Stop",
 	"examples/kv/main.go":                 "answers HTTP requests, ended with the node",

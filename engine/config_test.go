@@ -12,6 +12,7 @@ import (
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
 	"github.com/millrace/millrace/netio"
+	"github.com/millrace/millrace/wal/vfs"
 )
 
 // TestConfigRefusals puts each field out of its range, at each end that it has.
@@ -41,13 +42,19 @@ func TestConfigRefusals(t *testing.T) {
 			"HeartbeatInterval is 501ms, want above 0 and at most half of ElectionTimeoutMin, 1s"},
 		{"HeartbeatInterval", func(c *Config) { c.HeartbeatInterval = -1 },
 			"HeartbeatInterval is -1ns, want above 0 and at most half of ElectionTimeoutMin, 1s"},
+		{"SnapshotDir", func(c *Config) { c.SnapshotFS = vfs.NewMem() }, `SnapshotDir is "", want a directory in SnapshotFS`},
+		{"SnapshotCompression", func(c *Config) { c.SnapshotCompression = codec.CompressionS2 }, "SnapshotCompression is s2, want none or zstd"},
+		{"SnapshotBytesPerSecond", func(c *Config) { c.SnapshotBytesPerSecond = 1023 },
+			"SnapshotBytesPerSecond is 1023, want 1024 or more, or below 0 for no limit"},
+		{"Snapshot.Interval", func(c *Config) { c.Snapshot.Interval = -1 }, "Snapshot.Interval is -1ns, want a duration above 0, or 0 for none"},
 		{"CloseTimeout", func(c *Config) { c.CloseTimeout = -time.Second }, "CloseTimeout is -1s, want a duration above 0"},
 	}
 	for field, limits := range map[string][2]int{
 		"ProposalBytesMax": {1, codec.FrameBodyMax / 2}, "FrameBytesMax": {1, codec.FrameBodyMax / 2},
 		"WindowFramesMax": {1, 1 << 20}, "WindowBytesMax": {1, 1 << 30}, "IntakeBytesMax": {1, 1 << 40},
 		"UnappliedBytesMax": {1, 1 << 40}, "ReceiveBytesMax": {64 << 10, 1 << 40}, "RecentBytesMax": {1, 1 << 40},
-		"SegmentBytes": {4 << 10, 1 << 30},
+		"SegmentBytes": {4 << 10, 1 << 30}, "SnapshotsKept": {1, 1000}, "SnapshotChunkBytes": {1 << 10, 1 << 20},
+		"SnapshotWindowBytes": {256 << 10, 1 << 30}, "SnapshotsSentMax": {1, codec.MembershipNodesMax},
 	} {
 		for _, value := range []int{-1, limits[1] + 1} {
 			cases = append(cases, struct {
@@ -70,11 +77,13 @@ func TestConfigRefusals(t *testing.T) {
 		if !errors.As(err, &refused) || refused.Field != tt.field || err.Error() != "config: "+tt.says {
 			t.Errorf("%s: Open says %q, want %q", tt.field, fmt.Sprint(err), "config: "+tt.says)
 		}
-		tested[tt.field] = true
+		field, _, _ := strings.Cut(tt.field, ".")
+		tested[field] = true
 	}
 	// Every field has a range, but for those that take any value.
 	anything := map[string]bool{"Insecure": true, "Log": true, "Transport": true, "Seed": true, "Logger": true,
-		"DiskStallTimeout": true, "Switches": true, "NoLeaderRestore": true, "AllowLogReversion": true, "Witness": true}
+		"DiskStallTimeout": true, "Switches": true, "NoLeaderRestore": true, "AllowLogReversion": true, "Witness": true,
+		"Keep": true, "SnapshotFS": true}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		if tested[f.Name] == anything[f.Name] {
 			t.Errorf("field %s: tested %v, takes anything %v", f.Name, tested[f.Name], anything[f.Name])

@@ -7,7 +7,8 @@ import (
 	"github.com/millrace/millrace/pipeline"
 )
 
-// startApplier starts the applier and the feeding behind what the state machine holds. An on-disk one that holds more than this node's log does is the state of another log.
+// startApplier starts the applier and the feeding behind what the state machine holds. An on-disk one that
+// holds more than this node's log does is the state of another log.
 func (l *loop) startApplier(sm StateMachine, from pipeline.ApplierStart) error {
 	if l.onDisk {
 		if last := l.core.Status().LastLog; from.Held.Index > max(last.Index, from.Base.ID.Index) {

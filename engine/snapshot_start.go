@@ -63,7 +63,7 @@ func (k *keeper) openStore() error {
 	case cfg.Dir != "":
 		dir = filepath.Join(cfg.Dir, snapshotFolder)
 	default:
-		fs, dir = vfs.NewMem(), "/"+snapshotFolder
+		fs, dir = vfs.NewVolatile(), "/"+snapshotFolder
 	}
 	var err error
 	k.store, err = snapshot.Open(snapshot.Config{
