@@ -46,6 +46,7 @@ var goFiles = map[string]string{
 	"cluster_benchmark/target/disk.go":    "the ceiling's committer and its file writers, ended by Close",
 	"cluster_benchmark/target/handoff.go": "the ceiling's one consumer, ended by Close",
 	"cluster_benchmark/target/net.go":     "the ceiling's two ends of a connection, ended by Close",
+	"engine/callback.go":                  "calls what a caller registered, one each, awaited by Close",
 	"engine/raft.go":                      "the group's loop, ended by Close",
 	"engine/snapshot_send.go":             "waits for a sender that was stopped, and verifies a snapshot a peer could not, awaited by Close",
 	"engine/snapshot_take.go":             "writes one snapshot, awaited by Close",

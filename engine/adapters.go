@@ -35,7 +35,7 @@ func MemoryLog() Log { return memoryLog{wal.NewMemory()} }
 func openLog(c *Config) (pipeline.Log, error) {
 	l, err := wal.Open(wal.Config{
 		Dir: c.Dir, ClusterID: c.ClusterID, Node: c.NodeID,
-		SegmentBytes: c.SegmentBytes, RecentBytesMax: c.RecentBytesMax, Logger: c.Logger,
+		SegmentBytes: c.SegmentBytes, RecentBytesMax: c.RecentBytesMax, Logger: c.logger(ComponentLog),
 	})
 	if err != nil {
 		return nil, err
@@ -48,6 +48,6 @@ func newTransport(c *Config, incarnation codec.Incarnation) (pipeline.Transport,
 	message := codec.MessageHeaderSize + codec.FrameHeaderSize + 2*max(c.ProposalBytesMax, c.FrameBytesMax, 512<<10, c.SnapshotChunkBytes)
 	return netio.NewTCP(netio.Config{
 		Node: c.NodeID, ClusterID: c.ClusterID, Incarnation: incarnation, Listen: c.Listen, Insecure: c.Insecure,
-		MessageBytesMax: message, LaneBytesMax: 2*c.WindowBytesMax + message, Logger: c.Logger,
+		MessageBytesMax: message, LaneBytesMax: 2*c.WindowBytesMax + message, Logger: c.logger(ComponentNetwork),
 	})
 }

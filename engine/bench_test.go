@@ -14,24 +14,28 @@ func BenchmarkPropose(b *testing.B) {
 			b.Run(fmt.Sprintf("memory=%v/clients=%d", o.memory, clients), func(b *testing.B) {
 				o.nodes, o.blind = 3, true
 				c := startCluster(b, o)
-				leader := c.leader()
-				data := make([]byte, 128)
-				b.ReportAllocs()
-				b.ResetTimer()
-				var wg sync.WaitGroup
-				for client := range clients {
-					wg.Go(func() {
-						for n := client; n < b.N; n += clients {
-							if _, err := leader.Propose(context.Background(), data); err != nil {
-								b.Error(err)
-								return
-							}
-						}
-					})
-				}
-				wg.Wait()
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "put/s")
+				closedLoop(b, c.leader(), clients)
 			})
 		}
 	}
+}
+
+// closedLoop lets clients propose b.N entries.
+func closedLoop(b *testing.B, leader *Raft, clients int) {
+	data := make([]byte, 128)
+	b.ReportAllocs()
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for client := range clients {
+		wg.Go(func() {
+			for n := client; n < b.N; n += clients {
+				if _, err := leader.Propose(context.Background(), data); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "put/s")
 }

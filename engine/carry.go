@@ -61,6 +61,10 @@ func (l *loop) write(w *consensus.Write, f codec.Frame) bool {
 		l.streams.Truncated()
 		l.loseAbove(0)
 	}
+	if l.flushedSeq == l.submittedSeq {
+		l.waitingSince = l.now
+	}
+	l.submittedSeq = w.Seq
 	l.commits.Submit(&lw)
 	if w.Purge != nil {
 		l.streams.Truncated() // what is being read may be gone
@@ -98,6 +102,7 @@ func (l *loop) noteStatus() {
 	before := l.status
 	l.status = l.core.Status()
 	now := &l.status
+	l.noticeStep(&before, now)
 	if now.MemberAt != before.MemberAt {
 		l.membershipChanged()
 	}
@@ -163,7 +168,7 @@ func (l *loop) membershipChanged() {
 	l.distrust(l.book.setMembers(m))
 	if m != nil {
 		l.noteFinal(m)
-		l.log.Info("membership", "entry", l.status.MemberAt, "transient", m.Transient, "configs", m.Configs, "nodes", len(m.Nodes))
+		l.logs.consensus.Info("membership", "entry", l.status.MemberAt, "transient", m.Transient, "configs", m.Configs, "nodes", len(m.Nodes))
 	}
 	if err := l.checkWitness(); err != nil {
 		l.fail(err)
@@ -203,7 +208,7 @@ func (l *loop) membershipCommitted() {
 func (l *loop) distrust(impostors []codec.NodeID) {
 	for _, id := range impostors {
 		if !l.impostors[id] {
-			l.log.Error("peer is not the member it claims to be: its disk was lost or replaced, and it must come back under a new id", "peer", id)
+			l.logs.consensus.Error("peer is not the member it claims to be: its disk was lost or replaced, and it must come back under a new id", "peer", id)
 		}
 		l.impostors[id], l.trusted[id] = true, false
 	}
@@ -225,7 +230,7 @@ func (l *loop) checkWitness() error {
 func (l *loop) noteDisagreement(peer codec.NodeID) {
 	if !l.disagreed[peer] {
 		l.disagreed[peer] = true
-		l.log.Warn("dropping messages of a peer with another vote mode: it was initialized as part of another cluster of the same name, and must be set up anew",
+		l.logs.consensus.Warn("dropping messages of a peer with another vote mode: it was initialized as part of another cluster of the same name, and must be set up anew",
 			"peer", peer, "mode", l.core.Membership().Mode)
 	}
 }
@@ -241,8 +246,15 @@ func (l *loop) publishLeader() {
 			}
 		}
 	}
-	l.raft.setLeader(leader)
-	l.log.Info("leader", "node", leader.ID, "role", l.status.Role, "vote", l.status.Vote)
+	l.raft.setLeader(leader, l.status.Vote)
+	l.logs.consensus.Info("leader", "node", leader.ID, "role", l.status.Role, "vote", l.status.Vote)
+	if l.told.Leader.Node != leader.ID || leader.ID != 0 && l.told != l.status.Vote {
+		l.told = codec.Vote{}
+		if leader.ID != 0 {
+			l.told = l.status.Vote
+		}
+		l.emit(LeaderChanged{Leader: leader, Vote: l.status.Vote})
+	}
 }
 
 // abandonProposals answers everyone whose entry is not committed: it may be by a successor, or may never. What is
@@ -254,7 +266,7 @@ func (l *loop) abandonProposals() {
 		if p.meta.Last() <= l.out.Commit && l.core.Holds(p.meta.LastID()) {
 			kept = append(kept, *p)
 		} else {
-			l.lose(p, errLostLeadership)
+			l.lose(p, l.lostBy)
 		}
 	}
 	clear(l.proposed[len(kept):])

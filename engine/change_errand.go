@@ -73,7 +73,7 @@ func (c *change) leaderLost(l *loop) {
 	if c.appended.IsZero() && c.final.IsZero() {
 		c.abandon(l.raft.notLeader())
 	} else {
-		c.abandon(errLostLeadership)
+		c.abandon(l.lostBy)
 	}
 }
 

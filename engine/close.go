@@ -43,7 +43,7 @@ func (l *loop) stopCause() error {
 // the last ones.
 func (l *loop) shutdown() {
 	r := l.raft
-	r.leads.Store(false)
+	r.setLeader(codec.Node{}, l.status.Vote)
 	l.timer.Stop()
 	stopped := l.stopCause()
 	r.intake.Close(stopped)
@@ -78,6 +78,7 @@ func (l *loop) shutdown() {
 	if l.failure == nil {
 		r.logErr = errors.Join(logErr, transportErr, keeperErr)
 	}
-	r.setLeader(codec.Node{})
+	r.callbacks.close()
+	r.events.end(stopped)
 	close(r.done)
 }

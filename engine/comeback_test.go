@@ -257,6 +257,8 @@ func TestPeerThatLostItsLogIsLeftAlone(t *testing.T) {
 				}
 				c.agree(11)
 				until(t, "the peer's acknowledgement", func() bool { return peerOf(leader, id).Match == leader.Metrics().Last.Index })
+				lost := events(t, leader, EventPeerLost)
+				acknowledged := leader.Metrics().Last.Index
 				c.close(id)
 				if err := os.RemoveAll(c.cfgs[id].Dir); err != nil {
 					t.Fatal(err)
@@ -265,6 +267,9 @@ func TestPeerThatLostItsLogIsLeftAlone(t *testing.T) {
 				c.open(id)
 				if !always {
 					until(t, "the peer to be shown as lost", func() bool { return peerOf(leader, id).Lost })
+					if e := awaitEvent(t, lost, anyEvent[PeerLost]); e.Peer != id || e.Match != acknowledged {
+						t.Errorf("%+v, want node %d, which had acknowledged %d", e, id, acknowledged)
+					}
 					c.propose("11")
 					if m := c.nodes[id].Metrics(); m.Last.Index >= leader.Metrics().Last.Index {
 						t.Errorf("a peer that lost its log was filled up to %v", m.Last)

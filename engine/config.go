@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/millrace/millrace/codec"
@@ -114,8 +115,12 @@ type Config struct {
 	CloseTimeout time.Duration
 	// Seed starts the random election timeouts. Default: from the system's random source.
 	Seed uint64
-	// Logger gets what an operator should know; never a proposal's bytes. Default: discard.
+	// Logger gets what an operator should know; never a proposal's bytes. Each line says by the attribute "component" which
+	// part of the node it comes from. Default: discard.
 	Logger *slog.Logger
+	// LogLevels are the least levels of single components, beside that of Logger's handler, which every line has to pass too. A
+	// [slog.LevelVar] can be changed while the node runs. Default: none.
+	LogLevels map[Component]slog.Leveler
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -165,6 +170,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.LogLevels = maps.Clone(c.LogLevels)
 	return c, c.validate()
 }
 
@@ -212,6 +218,9 @@ func (c *Config) validate() error {
 		return &ConfigError{"Snapshot.Interval", c.Snapshot.Interval, "a duration above 0, or 0 for none"}
 	case c.SnapshotBytesPerSecond >= 0 && c.SnapshotBytesPerSecond < 1<<10:
 		return &ConfigError{"SnapshotBytesPerSecond", c.SnapshotBytesPerSecond, "1024 or more, or below 0 for no limit"}
+	}
+	if err := checkLogLevels(c.LogLevels); err != nil {
+		return err
 	}
 	for _, f := range []struct {
 		name     string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"testing"
@@ -40,6 +41,10 @@ func TestConfigRefusals(t *testing.T) {
 			"ElectionTimeoutMax is -1s, want more than ElectionTimeoutMin, 1s"},
 		{"HeartbeatInterval", func(c *Config) { c.HeartbeatInterval = 501 * time.Millisecond },
 			"HeartbeatInterval is 501ms, want above 0 and at most half of ElectionTimeoutMin, 1s"},
+		{"LogLevels", func(c *Config) { c.LogLevels = map[Component]slog.Leveler{"disk": slog.LevelInfo} },
+			"LogLevels is disk, want the name of a component: consensus, log, network, snapshots, state-machine or api"},
+		{"LogLevels", func(c *Config) { c.LogLevels = map[Component]slog.Leveler{ComponentLog: nil} },
+			"LogLevels is log with a nil level, want a level, or no entry"},
 		{"HeartbeatInterval", func(c *Config) { c.HeartbeatInterval = -1 },
 			"HeartbeatInterval is -1ns, want above 0 and at most half of ElectionTimeoutMin, 1s"},
 		{"SnapshotDir", func(c *Config) { c.SnapshotFS = vfs.NewMem() }, `SnapshotDir is "", want a directory in SnapshotFS`},

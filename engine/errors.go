@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
@@ -110,6 +111,41 @@ var errLostLeadership = errors.New("this node lost its leadership")
 // errTransferEnded is the cause in the [TransferError] of a leader that gave up to hand over.
 var errTransferEnded = errors.New("the target refused, or did not take over in time")
 
+// QuorumError says that a leader could not show that it still is one, since too few voters answered it. As the cause of an
+// [UnknownError] it says that the leader stepped down for that; see there for the proposal's fate. Returned by a read it says
+// that nothing was read: try again, here or elsewhere.
+type QuorumError struct {
+	Node codec.NodeID // that asked, or led
+	// Silent is for how long at least no write quorum has answered.
+	Silent time.Duration
+	// Cause is the error of the context that ended first; nil where the leader stepped down.
+	Cause error
+}
+
+// Error names the node, how long it waited and the cause.
+func (e *QuorumError) Error() string {
+	s := fmt.Sprintf("no write quorum has answered node %d for %v", e.Node, e.Silent)
+	if e.Cause != nil {
+		s += ": " + e.Cause.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *QuorumError) Unwrap() error { return e.Cause }
+
+// DiskStallError is the cause in the [UnknownError] of proposals whose leader stepped down because its disk flushed nothing
+// for [Config.DiskStallTimeout].
+type DiskStallError struct {
+	Node  codec.NodeID
+	Waits time.Duration // since something was flushed last
+}
+
+// Error names the node and the time.
+func (e *DiskStallError) Error() string {
+	return fmt.Sprintf("the disk of node %d has flushed nothing for %v", e.Node, e.Waits)
+}
+
 // StagedError is what [Raft.ChangeMembership] returns when it ended after it had added new voters as learners and before
 // it proposed the change itself. They stay learners; make the same call again, or remove them.
 type StagedError struct {
@@ -205,6 +241,18 @@ type ConfigError struct {
 // Error returns the field, the value and what is wanted.
 func (e *ConfigError) Error() string {
 	return fmt.Sprintf("config: %s is %v, want %s", e.Field, e.Value, e.Want)
+}
+
+// ArgumentError says which argument of a call can't be used, and what was expected. Nothing was done.
+type ArgumentError struct {
+	Call  string
+	Value any
+	Want  string
+}
+
+// Error returns the call, the value and what is wanted.
+func (e *ArgumentError) Error() string {
+	return fmt.Sprintf("%s with %v, want %s", e.Call, e.Value, e.Want)
 }
 
 // IncarnationError refuses a peer that claims a node id which another data directory has used before. A node that lost

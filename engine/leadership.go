@@ -14,14 +14,15 @@ type Switches = consensus.Switches
 // SetSwitches replaces the switches in force, which [Metrics] shows. A node that may campaign again waits a fresh
 // election timeout. Errors wrap [ErrStopped].
 func (r *Raft) SetSwitches(s Switches) error {
-	return r.command(consensus.Input{Kind: consensus.InputSwitch, Switches: s})
+	err := r.command(consensus.Input{Kind: consensus.InputSwitch, Switches: s})
+	return r.noted("switches set", err, "switches", s)
 }
 
 // ForgetLeader makes a follower keep no lease for its leader any more: it grants votes at once, and may be told to
 // campaign, where the caller knows that the leader is gone. A leader that is not gone is followed again as soon as it is
 // heard. Errors: [ErrNoLeaderToForget]; what wraps [ErrStopped].
 func (r *Raft) ForgetLeader() error {
-	return r.command(consensus.Input{Kind: consensus.InputForgetLeader})
+	return r.noted("leader forgotten", r.command(consensus.Input{Kind: consensus.InputForgetLeader}))
 }
 
 // Trigger makes a node do now what it otherwise does by time.
@@ -33,7 +34,9 @@ func (r *Raft) Trigger() Trigger { return Trigger{r} }
 // Elect makes the node campaign, also where elections by timeout are switched off. Votes are granted as always: not
 // against the lease of a live leader, and not to a shorter log. It returns when the campaign has begun; who wins is for
 // [Raft.WaitLeader] to tell. Errors: one that wraps [ErrMayNotCampaign]; what wraps [ErrStopped].
-func (t Trigger) Elect() error { return t.r.command(consensus.Input{Kind: consensus.InputElect}) }
+func (t Trigger) Elect() error {
+	return t.r.noted("election asked for", t.r.command(consensus.Input{Kind: consensus.InputElect}))
+}
 
 // Heartbeat makes the leader send heartbeats to everyone, also where they are switched off. Errors: [NotLeaderError];
 // what wraps [ErrStopped].
@@ -45,7 +48,8 @@ func (t Trigger) Heartbeat() error {
 // instead of being left alone as Lost. What was committed with its copies may be lost then. Errors: [NotLeaderError];
 // what wraps [ErrNotMember]; what wraps [ErrStopped].
 func (t Trigger) AllowReversion(peer codec.NodeID) error {
-	return t.r.command(consensus.Input{Kind: consensus.InputAllowReversion, Peer: peer})
+	err := t.r.command(consensus.Input{Kind: consensus.InputAllowReversion, Peer: peer})
+	return t.r.noted("reversion allowed", err, "peer", peer)
 }
 
 // TransferLeadership hands the leadership to another voter, or to the best one where target is 0, and returns when that
@@ -68,7 +72,7 @@ func (r *Raft) TransferLeadership(ctx context.Context, target codec.NodeID) erro
 		defer cancel()
 	}
 	t := &transfer{caller: newCaller(), target: target, timeout: max(timeout, 1)}
-	return r.run(ctx, t, t.caller).err
+	return r.noted("leadership transferred", r.run(ctx, t, t.caller).err, "target", target)
 }
 
 // transfer is one call of [Raft.TransferLeadership].

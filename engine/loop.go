@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"log/slog"
 	"runtime"
 	"slices"
 	"time"
@@ -19,7 +18,7 @@ import (
 type loop struct {
 	raft *Raft
 	cfg  *Config
-	log  *slog.Logger
+	logs loggers
 
 	core      *consensus.Core
 	groupLog  pipeline.GroupLog
@@ -38,8 +37,18 @@ type loop struct {
 	excused  consensus.Instant // until then a deadline that this node overslept is not acted on
 	armed    consensus.Instant // when the timer fires; Never when it is not running
 
-	flushedSeq uint64 // of the log, as far as the core knows
-	timer      *time.Timer
+	submittedSeq uint64            // of the newest write
+	flushedSeq   uint64            // of the log, as far as the core knows
+	waitingSince consensus.Instant // when the log last flushed something of what waits, or that began to wait
+	stalled      bool              // the log has flushed nothing for too long
+	stalledSince consensus.Instant
+	lostBy       error               // why the newest leadership ended
+	sample       applySample         // shows how far the state machine is behind
+	told         codec.Vote          // of the leader that listeners were told of last; zero for none
+	members      EffectiveMembership // a copy of what membersAt points to, for metrics
+	membersAt    *EffectiveMembership
+
+	timer *time.Timer
 
 	// Scratch space, used again in each round.
 	mail  mail
@@ -63,6 +72,7 @@ type loop struct {
 	awaiting  []flushAsk            // callers who wait for a write to be durable
 	errands   []errand              // of callers, begun and not answered
 	disagreed map[codec.NodeID]bool // peers with another vote mode of which a warning was logged
+	unheard   map[codec.NodeID]bool // peers of which nothing was heard since packets to them were lost, or ever
 	// memberOpen says that the effective membership was not committed when it was published, and settledNodes who
 	// belonged to the newest one that was.
 	memberOpen   bool
@@ -111,6 +121,7 @@ func (l *loop) run() {
 	// The first step is one of time alone: in it a leader that was closed cleanly resumes its leadership.
 	l.step(consensus.Input{Kind: consensus.InputTick})
 	l.round()
+	l.publish()
 	for !l.finished() {
 		l.sleep()
 		if l.status.Role == consensus.Leader {
@@ -120,6 +131,7 @@ func (l *loop) run() {
 		}
 		l.now = l.clock()
 		l.round()
+		l.publish()
 	}
 	l.shutdown()
 }
@@ -134,10 +146,12 @@ func (l *loop) round() {
 		l.step(consensus.Input{Kind: consensus.InputTick})
 	}
 	l.noteFlushed()
+	l.noticeDisk()
 	if l.memberOpen && l.status.MemberAt.Index <= l.out.Commit {
 		l.membershipCommitted()
 	}
 	l.feed()
+	l.sampleApply()
 	l.runErrands()
 	l.keeper.round()
 	if l.unwritten {
@@ -210,10 +224,12 @@ func (l *loop) readMail() {
 	l.unwritten = l.unwritten || len(m.trusted) > 0
 	for _, id := range m.trusted {
 		l.trusted[id] = !l.impostors[id]
+		l.unheard[id] = true
 	}
 	l.noteFlushed()
 	for _, id := range m.downs {
 		l.streams.Reset(id)
+		l.noticeDown(id)
 		l.step(consensus.Input{Kind: consensus.InputPeerDown, Peer: id})
 	}
 	for _, id := range m.broken {
@@ -249,7 +265,7 @@ func (l *loop) noteFlushed() {
 	if seq == l.flushedSeq {
 		return
 	}
-	l.flushedSeq = seq
+	l.flushedSeq, l.waitingSince = seq, l.now
 	l.commits.Flushed(seq)
 	l.step(consensus.Input{Kind: consensus.InputFlushed, Seq: seq})
 	kept := l.awaiting[:0]
@@ -273,6 +289,9 @@ func (l *loop) receive(p *codec.Packet) {
 		l.malformed++
 		return
 	}
+	if len(l.unheard) > 0 && l.unheard[p.Node] {
+		l.noticeHeard(p.Node)
+	}
 	switch p.Message.Kind {
 	case codec.MessageSnapshot:
 		l.keeper.piece(p)
@@ -288,7 +307,7 @@ func (l *loop) receive(p *codec.Packet) {
 			m, err := readMembership(p.Frame)
 			if err != nil {
 				l.malformed++
-				l.log.Warn("dropped an append with an unreadable membership", "peer", p.Node, "err", err)
+				l.logs.consensus.Warn("dropped an append with an unreadable membership", "peer", p.Node, "err", err)
 				return
 			}
 			in.Membership = &m
@@ -384,12 +403,4 @@ func (l *loop) stepFrame(in consensus.Input, f codec.Frame) {
 	l.in = in
 	l.core.Step(l.now, &l.in, &l.out)
 	l.carryOut(f)
-}
-
-// fail remembers what stops the node; no step is taken any more.
-func (l *loop) fail(err error) {
-	if l.failure == nil {
-		l.failure = err
-		l.log.Error("node stops", "err", err)
-	}
 }

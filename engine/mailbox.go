@@ -120,6 +120,13 @@ func (b *mailbox) close() mail {
 	return left
 }
 
+// waitingBytes returns the size of the packets that wait for the loop.
+func (b *mailbox) waitingBytes() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mail.bytes
+}
+
 func (b *mailbox) droppedPackets() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

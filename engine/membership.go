@@ -50,7 +50,7 @@ func (r *Raft) Membership() EffectiveMembership {
 func (r *Raft) ChangeMembership(ctx context.Context, changes ...Change) (codec.LogID, error) {
 	c := &change{caller: newCaller(), changes: changes}
 	o := r.run(ctx, c, c.caller)
-	return o.id, o.err
+	return o.id, r.noted("membership changed", o.err, "entry", o.id)
 }
 
 // WaitCaughtUp returns when each of the members has caught up with this leader: all entries were sent to it, and what it
@@ -72,6 +72,7 @@ func (l *loop) publishMembership() {
 	at, committed := status.MemberAt, status.MemberAt.Index <= status.Commit
 	if old := l.raft.members.Load(); old == nil || old.LogID != at || old.Committed != committed {
 		l.raft.members.Store(&EffectiveMembership{Membership: *m, LogID: at, Committed: committed})
+		l.emit(MembershipChanged{Membership: l.sharedMembership()})
 	}
 	l.memberOpen = !committed
 }

@@ -52,7 +52,11 @@ type Raft struct {
 	members atomic.Pointer[EffectiveMembership] // never changed once published; nil when none is known
 	// changedMu guards changed. No owner would do: callers wait for a change without a detour through the loop.
 	changedMu sync.Mutex
-	changed   chan struct{} // closed at the next change of leader
+	changed   chan struct{}          // closed at the next change of leader
+	office    atomic.Pointer[office] // who leads; never nil
+	events    eventHub
+	watch     watchHub
+	callbacks callbackHub
 
 	done    chan struct{}           // closed when the node has ended
 	failure error                   // why, when it ended by itself; set before done is closed
@@ -77,6 +81,8 @@ func Open(cfg Config, sm StateMachine) (*Raft, error) {
 		return nil, &ConfigError{"StateMachine", fmt.Sprintf("%T", sm), "nil for a witness, which has no state"}
 	}
 	r := &Raft{cfg: cfg, changed: make(chan struct{}), done: make(chan struct{})}
+	r.office.Store(&office{})
+	r.watch.changed, r.callbacks.end = make(chan struct{}), make(chan struct{})
 	if r.log = cfg.Log; r.log == nil {
 		if r.log, err = openLog(&cfg); err != nil {
 			return nil, err
@@ -115,9 +121,9 @@ func (r *Raft) start(sm StateMachine) error {
 		return err
 	}
 	l := &loop{
-		raft: r, cfg: &r.cfg, log: r.cfg.Logger, box: r.box, intake: r.intake, groupLog: groupLog, transport: r.transport,
+		raft: r, cfg: &r.cfg, logs: r.cfg.loggers(), box: r.box, intake: r.intake, groupLog: groupLog, transport: r.transport,
 		start: time.Now(), armed: consensus.Never, timer: time.NewTimer(time.Hour), trusted: map[codec.NodeID]bool{}, impostors: map[codec.NodeID]bool{},
-		disagreed: map[codec.NodeID]bool{},
+		disagreed: map[codec.NodeID]bool{}, unheard: map[codec.NodeID]bool{}, lostBy: errLostLeadership,
 	}
 	l.timer.Stop()
 	if l.keeper, err = newKeeper(l, sm); err != nil {
@@ -165,13 +171,19 @@ func (r *Raft) link(l *loop) error {
 		r.box.post(func(m *mail) { m.trusted = append(m.trusted, id) })
 	})
 	for id := range l.book.known {
-		l.trusted[id] = true
+		l.trusted[id], l.unheard[id] = true, true
 	}
 	for _, id := range l.book.setMembers(l.core.Membership()) {
 		l.trusted[id] = false // another disk came by that id before the membership told which one it is
 	}
 	return r.transport.Start(codec.Link{
-		Verify:  l.book.verify,
+		Verify: func(id codec.NodeID, incarnation codec.Incarnation) error {
+			err := l.book.verify(id, incarnation)
+			if err != nil {
+				r.events.emit(PeerRefused{Peer: id, Cause: err})
+			}
+			return err
+		},
 		Deliver: r.box.deliver,
 		Down: func(id codec.NodeID, lane codec.Lane) {
 			switch lane {
@@ -236,6 +248,10 @@ func (r *Raft) notLeader() error {
 // returns when the membership is durable on this node. Errors: [ErrInitialized]; one that wraps [ErrMembership] and says
 // what is wrong with the membership; an [UnknownError] when ctx or the node ended while it waited.
 func (r *Raft) Initialize(ctx context.Context, m codec.Membership) error {
+	return r.noted("initialized", r.askInitialize(ctx, m), "nodes", len(m.Nodes))
+}
+
+func (r *Raft) askInitialize(ctx context.Context, m codec.Membership) error {
 	if err := m.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrMembership, err)
 	}
@@ -299,9 +315,7 @@ func (r *Raft) Leader() (codec.Node, bool) {
 // WaitLeader returns the leader as soon as this node knows of one. Errors: the context's; one that wraps [ErrStopped].
 func (r *Raft) WaitLeader(ctx context.Context) (codec.Node, error) {
 	for {
-		r.changedMu.Lock()
-		changed := r.changed
-		r.changedMu.Unlock()
+		changed := r.changes()
 		if n, ok := r.Leader(); ok {
 			return n, nil
 		}
@@ -315,9 +329,12 @@ func (r *Raft) WaitLeader(ctx context.Context) (codec.Node, error) {
 	}
 }
 
-// setLeader publishes the leader; the zero Node is none. The loop calls it.
-func (r *Raft) setLeader(n codec.Node) {
+// setLeader publishes the leader by a vote; the zero Node is none. The loop calls it.
+func (r *Raft) setLeader(n codec.Node, vote codec.Vote) {
 	r.leads.Store(n.ID == r.cfg.NodeID)
+	now := &office{n.ID == r.cfg.NodeID, n, vote}
+	r.office.Store(now)
+	r.callbacks.tell(now)
 	if n.ID == 0 {
 		r.leader.Store(nil)
 	} else {
@@ -327,15 +344,6 @@ func (r *Raft) setLeader(n codec.Node) {
 	close(r.changed)
 	r.changed = make(chan struct{})
 	r.changedMu.Unlock()
-}
-
-// Metrics returns a copy of the node's state, taken between two steps of its loop; after the node has ended, its last.
-func (r *Raft) Metrics() Metrics {
-	reply := make(chan Metrics, 1)
-	if r.box.post(func(m *mail) { m.queries = append(m.queries, reply) }) {
-		return <-reply
-	}
-	return *r.last.Load()
 }
 
 // NodeID returns the node's id.

@@ -24,7 +24,7 @@ func (k *keeper) piece(p *codec.Packet) {
 	default:
 		if err := k.receiver.Take(p, vote); err != nil {
 			k.l.malformed++
-			k.l.log.Warn("dropped an unreadable piece of a snapshot", "peer", p.Node, "err", err)
+			k.l.logs.snapshots.Warn("dropped an unreadable piece of a snapshot", "peer", p.Node, "err", err)
 		}
 	}
 }
@@ -39,7 +39,9 @@ func (k *keeper) complete(a shipment.Arrival) {
 			if errors.Is(err, codec.ErrCorrupt) {
 				err = errors.Join(err, k.store.SetAside(a.Info, err))
 			}
-			k.post(func(k *keeper) { k.l.log.Error("snapshot that came in can't be read", "entry", a.Base.ID, "err", err) })
+			k.post(func(k *keeper) {
+				k.l.logs.snapshots.Error("snapshot that came in can't be read", "entry", a.Base.ID, "err", err)
+			})
 			return
 		}
 	}
@@ -60,7 +62,7 @@ func (k *keeper) replace(base *codec.LogBase) {
 		panic("BUG: the core installs a snapshot that nobody brought")
 	}
 	k.installed++
-	k.l.log.Info("snapshot installed", "entry", base.ID, "bytes", a.Info.Size, "from", a.Peer)
+	k.l.logs.snapshots.Info("snapshot installed", "entry", base.ID, "bytes", a.Info.Size, "from", a.Peer)
 	k.l.loseUpTo(base.ID.Index)
 	k.newest, k.newestAt = a.Info, k.l.now
 	if k.store == nil { // a witness

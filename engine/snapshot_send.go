@@ -101,7 +101,7 @@ func (k *keeper) sendRound() {
 func (k *keeper) sent(id codec.NodeID, s *sending) {
 	if s.sender != nil {
 		p := s.sender.Progress()
-		k.l.log.Info("snapshot sending ends", "peer", id, "snapshot", s.info.Base.ID, "bytes", p.Size, "held", p.Held, "sent", p.Sent,
+		k.l.logs.snapshots.Info("snapshot sending ends", "peer", id, "snapshot", s.info.Base.ID, "bytes", p.Size, "held", p.Held, "sent", p.Sent,
 			"again", p.Again, "seconds", time.Since(p.Began).Seconds())
 	}
 	s.stop()
@@ -183,7 +183,7 @@ func (k *keeper) startSender(s *sending, info snapshot.Info) {
 	}
 	sender = shipment.NewSender(sc, s.to.Stream)
 	s.sender = sender
-	k.l.log.Info("snapshot sending begins", "peer", to, "snapshot", info.Base.ID, "bytes", info.Size)
+	k.l.logs.snapshots.Info("snapshot sending begins", "peer", to, "snapshot", info.Base.ID, "bytes", info.Size)
 }
 
 // lost notes that a sender has ended before its time. The core decides when the peer is sent another one.
@@ -192,7 +192,7 @@ func (k *keeper) lost(to codec.NodeID, info snapshot.Info, err error) {
 	if s == nil || s.sender == nil || s.info.ID() != info.ID() {
 		return // it was stopped meanwhile
 	}
-	k.l.log.Warn("snapshot sending failed", "peer", to, "snapshot", info.Base.ID, "held", s.sender.Progress().Held, "err", err)
+	k.l.logs.snapshots.Warn("snapshot sending failed", "peer", to, "snapshot", info.Base.ID, "held", s.sender.Progress().Held, "err", err)
 	s.stop()
 	s.backoff = min(max(2*s.backoff, sendRetryMin), sendRetryMax)
 	s.retry = k.l.now.Add(s.backoff)
@@ -211,7 +211,7 @@ func (k *keeper) suspect(info snapshot.Info) {
 		}
 		if err != nil {
 			k.post(func(k *keeper) {
-				k.l.log.Error("snapshot is damaged, and not sent any more", "entry", info.Base.ID, "err", err)
+				k.l.logs.snapshots.Error("snapshot is damaged, and not sent any more", "entry", info.Base.ID, "err", err)
 			})
 		}
 	})

@@ -37,7 +37,7 @@ func newKeeper(l *loop, sm StateMachine) (*keeper, error) {
 	}
 	if k.store != nil || l.cfg.Witness {
 		k.receiver = shipment.NewReceiver(shipment.ReceiverConfig{
-			Store: k.store, QueueBytesMax: 4 * l.cfg.SnapshotWindowBytes, Send: k.send, Complete: k.complete, Logger: l.log,
+			Store: k.store, QueueBytesMax: 4 * l.cfg.SnapshotWindowBytes, Send: k.send, Complete: k.complete, Logger: l.logs.snapshots,
 		})
 	}
 	return k, nil
@@ -68,7 +68,7 @@ func (k *keeper) openStore() error {
 	var err error
 	k.store, err = snapshot.Open(snapshot.Config{
 		FS: fs, Dir: filepath.Join(dir, fmt.Sprint(theGroup)), Cluster: cfg.ClusterID, Group: theGroup, Keep: cfg.SnapshotsKept,
-		Compression: cfg.SnapshotCompression, ChunkBytes: cfg.SnapshotChunkBytes, Logger: k.l.log,
+		Compression: cfg.SnapshotCompression, ChunkBytes: cfg.SnapshotChunkBytes, Logger: k.l.logs.snapshots,
 	})
 	if err != nil && k.unlock != nil {
 		err = errors.Join(err, k.unlock())
@@ -109,7 +109,7 @@ func (k *keeper) pick(sm StateMachine, base codec.LogBase) (beginning, error) {
 		}
 		usable, err := k.try(&b, info, onDisk)
 		if errors.Is(err, codec.ErrCorrupt) {
-			k.l.log.Error("snapshot is damaged, and not started from", "entry", info.Base.ID, "err", err)
+			k.l.logs.snapshots.Error("snapshot is damaged, and not started from", "entry", info.Base.ID, "err", err)
 			err = k.store.SetAside(info, err)
 		}
 		if err != nil || usable {
@@ -138,7 +138,7 @@ func (k *keeper) try(b *beginning, info snapshot.Info, onDisk bool) (usable bool
 		restore = b.start.Held.Compare(given) < 0
 	}
 	if restore && info.Stateless {
-		k.l.log.Error("state machine lost what it had made durable", "held", b.start.Held, "snapshot", info.Base.ID)
+		k.l.logs.snapshots.Error("state machine lost what it had made durable", "held", b.start.Held, "snapshot", info.Base.ID)
 		return false, nil
 	}
 	b.info, b.restore = info, restore
@@ -202,7 +202,7 @@ func (k *keeper) restore(info snapshot.Info, sessions []byte) {
 		k.post(func(k *keeper) {
 			k.installing = false
 			if err == nil {
-				k.l.log.Info("state restored", "entry", info.Base.ID, "bytes", info.Size)
+				k.l.logs.snapshots.Info("state restored", "entry", info.Base.ID, "bytes", info.Size)
 			}
 		})
 	})

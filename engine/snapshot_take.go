@@ -228,14 +228,14 @@ func (k *keeper) took(run *take, info snapshot.Info, err error) {
 	if err == nil {
 		k.taken++
 		t.retry, t.backoff = 0, 0
-		k.l.log.Info("snapshot taken", "entry", info.Base.ID, "bytes", info.Size, "stateless", info.Stateless)
+		k.l.logs.snapshots.Info("snapshot taken", "entry", info.Base.ID, "bytes", info.Size, "stateless", info.Stateless)
 		k.held(info, run.marked)
 		return
 	}
 	k.failed++
 	t.backoff = min(max(2*t.backoff, consensus.Instant(takeRetryMin)), consensus.Instant(takeRetryMax))
 	t.retry = k.l.now + t.backoff
-	k.l.log.Warn("snapshot could not be taken", "entry", run.at, "err", err)
+	k.l.logs.snapshots.Warn("snapshot could not be taken", "entry", run.at, "err", err)
 	t.asks = slices.DeleteFunc(t.asks, func(a snapshotAsk) bool {
 		failed := a.at <= run.at && (run.full || !a.full)
 		if failed {

@@ -126,7 +126,7 @@ func (k *keeper) purgeWitness() {
 // purged notes that the log begins later.
 func (k *keeper) purged(base codec.LogID) {
 	k.sizes.forget(base.Index)
-	k.l.log.Info("log purged", "to", base, "snapshot", k.newest.Base.ID)
+	k.l.logs.snapshots.Info("log purged", "to", base, "snapshot", k.newest.Base.ID)
 }
 
 // stop ends everything that the keeper has begun but the applier's part of it. It may wait for the disk to

@@ -303,6 +303,13 @@ func (in *Intake) encode(c *call, t terms, datas [][]byte) {
 // Ready returns the channel that receives a token when something waits that the last [Intake.Take] did not see.
 func (in *Intake) Ready() <-chan struct{} { return in.cfg.Ready }
 
+// Bytes returns the size of what waits, with [EntryOverhead] for each entry.
+func (in *Intake) Bytes() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.bytes
+}
+
 // Take appends every waiting batch to dst, oldest first. They belong to the caller, which answers each.
 func (in *Intake) Take(dst []*Batch) []*Batch {
 	in.mu.Lock()

@@ -42,7 +42,10 @@ type Core struct {
 	malformed     uint64
 	disagreed     uint64
 	disagreedWith codec.NodeID
-	switches      Switches
+	// denials counts peers found lost, of which deniedBy was the last.
+	denials  uint64
+	deniedBy codec.NodeID
+	switches Switches
 
 	// vote is the greatest vote given or followed. Invariant: it never goes back in the order of the vote mode.
 	vote codec.Vote
@@ -54,6 +57,8 @@ type Core struct {
 	resume bool
 	// role follows from vote, spent and members; see [Role].
 	role Role
+	// ended says why the newest leadership of this node ended, where it ended that by itself.
+	ended Ending
 
 	// seq is the last write's sequence number, flushedSeq that of the last durable one. Invariant: flushedSeq <= seq.
 	seq        uint64

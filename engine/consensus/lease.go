@@ -61,6 +61,7 @@ func (c *Core) checkQuorum() bool {
 	if c.now < l.quorumDue {
 		return true
 	}
+	c.ended = EndedQuorum
 	c.stepDown()
 	return false
 }
@@ -79,6 +80,7 @@ func (c *Core) checkDisk() bool {
 	if c.cfg.DiskStallTimeout == 0 || c.diskWaits() < c.cfg.DiskStallTimeout {
 		return true
 	}
+	c.ended = EndedDisk
 	c.stepDown()
 	return false
 }

@@ -47,6 +47,9 @@ func (p *progress) searchOn() (next codec.Index, more bool) {
 // from this leader; nobody else waits for it. Where it is allowed, it is filled up again from wherever it stands.
 func (c *Core) reverts(p *progress) bool {
 	if !c.cfg.AllowLogReversion && !p.mayRevert {
+		if !p.lost {
+			c.denials, c.deniedBy = c.denials+1, p.node
+		}
 		p.lost = true
 		return false
 	}

@@ -48,6 +48,7 @@ func (l *leadership) end() { *l = leadership{streams: l.streams, overtakeAt: l.o
 // (Raft 8), every peer is probed from there.
 func (c *Core) becomeLeader() {
 	l := &c.lead
+	c.ended = EndedNot
 	*l = leadership{
 		streams: l.streams, base: l.streams, since: c.now, first: c.log.last.Index + 1, graceFor: math.MinInt64,
 		overtakeAt: max(l.overtakeAt, c.now.Add(c.cfg.ElectionTimeoutMax)),

@@ -16,9 +16,12 @@ func (c *Core) Status() Status {
 		Elections: c.election.campaigns,
 		Malformed: c.malformed,
 		Switches:  c.switches,
+		Ended:     c.ended,
 
 		Disagreed:     c.disagreed,
 		DisagreedWith: c.disagreedWith,
+		Denials:       c.denials,
+		DeniedBy:      c.deniedBy,
 	}
 	s.WantsSnapshot = c.wantsSnapshot()
 	s.Voter = c.members.self >= 0 && c.members.voter[c.members.self]
@@ -56,6 +59,15 @@ func (c *Core) Peers(dst []PeerStatus) []PeerStatus {
 		})
 	}
 	return dst
+}
+
+// QuorumAnswered returns when a leader last sent something that a write quorum has answered, itself included; at the earliest
+// when it became leader, or when the quorum it needs changed. 0 in another role.
+func (c *Core) QuorumAnswered() Instant {
+	if c.role != Leader {
+		return 0
+	}
+	return c.quorumAnswered()
 }
 
 // Holds reports whether the log has exactly this entry, durable or not, or begins right behind it. Of entries purged

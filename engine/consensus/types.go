@@ -36,6 +36,16 @@ func (r Role) String() string {
 	return [...]string{"learner", "follower", "candidate", "leader"}[r]
 }
 
+// Ending is why a leader stepped down although no greater vote was seen.
+type Ending uint8
+
+// The endings.
+const (
+	EndedNot    Ending = iota // it leads, never led, or was deposed, or is no voter any more
+	EndedQuorum               // no write quorum answered for a minimum election timeout (thesis 6.2)
+	EndedDisk                 // its disk made nothing durable for DiskStallTimeout
+)
+
 // Config holds the settings of one core. It is validated once by [New].
 type Config struct {
 	// Node is this node's id, not 0.
@@ -250,11 +260,16 @@ type Status struct {
 	Blocked    bool
 	Transferee codec.NodeID
 	Switches   Switches
-	Elections  uint64 // campaigns started since New
-	Malformed  uint64 // messages dropped since New because no correct peer sends them
+	// Ended says why the newest leadership of this node ended, where the node ended it by itself.
+	Ended     Ending
+	Elections uint64 // campaigns started since New
+	Malformed uint64 // messages dropped since New because no correct peer sends them
 	// Disagreed counts messages dropped since New because their sender has another vote mode; DisagreedWith is the last.
 	Disagreed     uint64
 	DisagreedWith codec.NodeID
+	// Denials counts how often since New a peer was found [PeerStatus.Lost]; DeniedBy is the last.
+	Denials  uint64
+	DeniedBy codec.NodeID
 }
 
 // PeerStatus is a leader's view of one peer.
