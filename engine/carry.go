@@ -149,6 +149,7 @@ func (l *loop) loseAbove(last codec.Index) {
 		l.proposed[n-1] = proposal{}
 		l.proposed = l.proposed[:n-1]
 	}
+	l.dropNotices(func(m *codec.FrameMeta) bool { return m.Last() <= last })
 }
 
 // loseUpTo answers everyone whose entry is covered by a snapshot that came in: it may be in there, or another one.
@@ -260,10 +261,12 @@ func (l *loop) publishLeader() {
 // abandonProposals answers everyone whose entry is not committed: it may be by a successor, or may never. What is
 // committed is applied and answered as usual.
 func (l *loop) abandonProposals() {
+	committed := func(m *codec.FrameMeta) bool { return m.Last() <= l.out.Commit && l.core.Holds(m.LastID()) }
+	l.dropNotices(committed)
 	kept := l.proposed[:0]
 	for i := range l.proposed {
 		p := &l.proposed[i]
-		if p.meta.Last() <= l.out.Commit && l.core.Holds(p.meta.LastID()) {
+		if committed(&p.meta) {
 			kept = append(kept, *p)
 		} else {
 			l.lose(p, l.lostBy)

@@ -74,6 +74,13 @@ type Config struct {
 	// caller, and its frames that its own disk has not flushed; beyond it no more proposals are taken. On every node it
 	// bounds what is handed to the state machine and not yet applied. Default 256 MiB.
 	UnappliedBytesMax int
+	// SessionsMax is how many client sessions the group keeps; one more evicts the one that was not heard of for longest. It
+	// goes into the log with each session that is opened on this node, so that all nodes go by the same. Default 4096.
+	SessionsMax int
+	// SessionBytesMax bounds the answers kept for one session until its client has acknowledged them; beyond it those of the
+	// oldest serials are forgotten, and a retry of their commands is answered with an [AppliedError]. It goes into the log
+	// like SessionsMax. Default 64 KiB.
+	SessionBytesMax int
 	// ReceiveBytesMax bounds the packets that wait for the loop; what exceeds it is dropped, and sent again by the
 	// peer. Default 256 MiB.
 	ReceiveBytesMax int
@@ -146,6 +153,8 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.IntakeBytesMax, 64 << 20},
 		{&c.FrameBytesMax, 1 << 20},
 		{&c.UnappliedBytesMax, 256 << 20},
+		{&c.SessionsMax, 4096},
+		{&c.SessionBytesMax, 64 << 10},
 		{&c.ReceiveBytesMax, 256 << 20},
 		{&c.WindowBytesMax, 16 << 20},
 		{&c.WindowFramesMax, 1024},
@@ -231,6 +240,8 @@ func (c *Config) validate() error {
 		{"IntakeBytesMax", c.IntakeBytesMax, 1, 1 << 40},
 		{"FrameBytesMax", c.FrameBytesMax, 1, codec.FrameBodyMax / 2},
 		{"UnappliedBytesMax", c.UnappliedBytesMax, 1, 1 << 40},
+		{"SessionsMax", c.SessionsMax, 1, 1 << 20},
+		{"SessionBytesMax", c.SessionBytesMax, 1, 1 << 30},
 		{"ReceiveBytesMax", c.ReceiveBytesMax, 64 << 10, 1 << 40},
 		{"WindowBytesMax", c.WindowBytesMax, 1, 1 << 30},
 		{"WindowFramesMax", c.WindowFramesMax, 1, 1 << 20},

@@ -60,6 +60,7 @@ func TestConfigRefusals(t *testing.T) {
 		"UnappliedBytesMax": {1, 1 << 40}, "ReceiveBytesMax": {64 << 10, 1 << 40}, "RecentBytesMax": {1, 1 << 40},
 		"SegmentBytes": {4 << 10, 1 << 30}, "SnapshotsKept": {1, 1000}, "SnapshotChunkBytes": {1 << 10, 1 << 20},
 		"SnapshotWindowBytes": {256 << 10, 1 << 30}, "SnapshotsSentMax": {1, codec.MembershipNodesMax},
+		"SessionsMax": {1, 1 << 20}, "SessionBytesMax": {1, 1 << 30},
 	} {
 		for _, value := range []int{-1, limits[1] + 1} {
 			cases = append(cases, struct {

@@ -35,6 +35,8 @@
 //   - Votes and acknowledgements leave a node only after they are durable. A leader's frames leave at once, beside its
 //     own disk (Raft thesis 10.2.1), and a quorum of flushed copies commits even if the leader's own is not among them.
 //   - Every accepted proposal is answered once; one whose fate is not known is answered so, with an [UnknownError].
+//   - A command of a [Session] takes effect at most once, however often and on whichever nodes it is proposed, also after a
+//     restart or from a snapshot. A retry gets the first answer, or an error that says what is known; see [Session].
 //   - After an error of its log or its state machine a node takes no further step: it stops, [Raft.Err] says why, and
 //     nothing is acknowledged that may not be on disk.
 //   - Everything that waits is bounded in bytes; the fields of [Config] say by how much.
@@ -58,6 +60,9 @@
 //     needs the others' acknowledgements for that, although by their membership it is gone already.
 //   - A node is a witness by [Config.Witness], which must agree with the membership: one without a state machine must not
 //     become an ordinary member by a slip in a membership, nor a state machine be starved by one.
+//   - Commands of sessions are entries of a kind of their own, in frames of their own: plain proposals pay nothing for them.
+//   - A notice at commit ([Proposal].Committed) comes from the loop, before the frame is handed to the state machine, and does
+//     not wait for room there.
 //   - A change that meets another one in progress is refused and not queued: the caller may want to look at what that one
 //     made. Only the moment until a new leader has committed its first entry is waited for.
 //   - At restart a state machine is given the whole committed log again, an [OnDisk] one what it does not hold. Such a one is
@@ -66,7 +71,7 @@
 //
 // # Reading order
 //
-// config.go and raft.go, what a program sees; membership.go and change.go, leadership.go, the rest of it; loop.go, one
+// config.go and raft.go, what a program sees; submit.go and session.go; membership.go and change.go, leadership.go, the rest of it; loop.go, one
 // round; carry.go, what a step asks for; errand.go and change_errand.go; feed.go, the way to the state machine; readlog.go; mailbox.go
 // and peers.go; close.go; metrics.go; errors.go; adapters.go, our log and transport.
 //

@@ -8,10 +8,14 @@ import (
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/session"
 )
 
 // ErrBusy is what calls that do not wait return when a bound is reached. Nothing was proposed; try again later.
 var ErrBusy = pipeline.ErrBusy
+
+// BusyError is the [ErrBusy] that says what is full.
+type BusyError = pipeline.BusyError
 
 // ErrStopped is wrapped by what is returned after [Raft.Close], or after the node stopped itself (see [Raft.Err]).
 var ErrStopped = pipeline.ErrStopped
@@ -214,6 +218,53 @@ type UnknownError = pipeline.UnknownError
 
 // StateMachineError is what stops a node whose state machine failed.
 type StateMachineError = pipeline.StateMachineError
+
+// LeadershipError is the answer to a proposal whose [Proposal].IfLeader is not the leadership of this node. Nothing was
+// proposed. The caller has lost its office, or never had it: it looks anew before it proposes anything that rests on it.
+type LeadershipError struct {
+	Node codec.NodeID
+	Want codec.LeaderID
+	Vote codec.Vote // of the node at that moment
+}
+
+// Error names both.
+func (e *LeadershipError) Error() string {
+	return fmt.Sprintf("node %d does not lead under %v: its vote is %v", e.Node, e.Want, e.Vote)
+}
+
+// SessionExpiredError is the answer to a command of a [Session] that is gone: closed, or evicted for newer ones. This entry had
+// no effect; whether an earlier one with the same serial had can't be told any more. Open a new session.
+type SessionExpiredError = session.ExpiredError
+
+// AppliedError is the answer to a command that took effect, once, and whose answer can't be given any more. Don't repeat it
+// under another serial.
+type AppliedError = session.AppliedError
+
+// SessionAnsweredError is the answer to a command whose serial is not open any more: its answer was given, or it was given
+// up. This entry had no effect.
+type SessionAnsweredError = session.AnsweredError
+
+// ErrInFlight is wrapped by [Session.Retry] and [Session.GiveUp] while another call waits for the same command's answer.
+var ErrInFlight = errors.New("another call waits for its answer")
+
+// errSerialAlone is returned by [Raft.Submit] for a mistake of the caller.
+var errSerialAlone = errors.New("proposal with a Serial and without a Session, which serials belong to")
+
+// OpenCommandError is the answer to a session's command whose fate is unknown, from this attempt or an earlier one. Propose it
+// again with [Session.Retry], at any node, or give it up.
+type OpenCommandError struct {
+	Session SessionID
+	Serial  uint64
+	Cause   error // of the newest attempt: an [UnknownError], or why nothing came of that one
+}
+
+// Error names the command and the cause.
+func (e *OpenCommandError) Error() string {
+	return fmt.Sprintf("command %d of session %d is open: %v", e.Serial, e.Session, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *OpenCommandError) Unwrap() error { return e.Cause }
 
 // NotLeaderError is the answer of a node that does not lead. Nothing was proposed; ask the leader.
 type NotLeaderError struct {

@@ -40,6 +40,7 @@ func (l *loop) feedEnd() codec.Index {
 // that has left memory is read first; the loop goes on meanwhile. A witness has nothing to apply, and a node whose
 // log begins behind its state waits for a snapshot.
 func (l *loop) feed() {
+	l.noteCommitted()
 	if l.cfg.Witness {
 		if l.fed < l.out.Commit {
 			l.fed = l.out.Commit

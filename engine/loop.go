@@ -64,6 +64,7 @@ type loop struct {
 	status    consensus.Status      // after the newest step
 	batches   []*pipeline.Batch     // taken from the intake and not yet proposed, oldest first
 	proposed  []proposal            // accepted and not yet given to the applier, oldest first
+	noticed   []noticed             // accepted and not yet committed, where somebody wants to know of that; oldest first
 	bytes     int                   // of proposed
 	fed       codec.Index           // last index given to the applier
 	onDisk    bool                  // the state machine keeps its state on disk
@@ -363,6 +364,10 @@ func (l *loop) crowded(beside int) bool {
 // propose appends a batch to the log, or tells its callers that this node does not lead. It returns false, and the batch
 // waits, where this node began to hand over meanwhile.
 func (l *loop) propose(b *pipeline.Batch) bool {
+	if err := l.mayPropose(b); err != nil {
+		l.applier.Refuse(b, err)
+		return true
+	}
 	in := consensus.Input{Kind: consensus.InputPropose}
 	in.Frame = codec.FrameMeta{Group: theGroup, Kind: b.Kind(), Count: uint32(b.Entries()), Size: b.Bytes()}
 	l.in = in
@@ -383,6 +388,9 @@ func (l *loop) propose(b *pipeline.Batch) bool {
 	f, err := b.Seal(meta.Group, meta.Leader, meta.First, l.cfg.Compression)
 	if err != nil {
 		panic("BUG: the intake let in what makes no frame: " + err.Error())
+	}
+	if n, any := b.TakeNotices(); any {
+		l.noticed = append(l.noticed, noticed{meta, n})
 	}
 	l.frames++
 	l.entries += uint64(meta.Count)

@@ -24,16 +24,19 @@ type diskRegister struct {
 
 // registerDisk is what a diskRegister has made durable.
 type registerDisk struct {
-	mu    sync.Mutex
-	ids   []codec.LogID
-	datas []string
-	lie   error // returned by Applied
+	mu     sync.Mutex
+	ids    []codec.LogID
+	datas  []string
+	hashes []uint32
+	lie    error // returned by Applied
 }
 
 func newDiskRegister(d *registerDisk) *diskRegister {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return &diskRegister{register: register{changed: make(chan struct{}), ids: slices.Clone(d.ids), datas: slices.Clone(d.datas)}, disk: d}
+	s := &diskRegister{register: register{changed: make(chan struct{})}, disk: d}
+	s.ids, s.datas, s.hashes = slices.Clone(d.ids), slices.Clone(d.datas), slices.Clone(d.hashes)
+	return s
 }
 
 func (s *diskRegister) Apply(entries []Entry, results []Result) error {
@@ -53,7 +56,7 @@ func (s *diskRegister) Sync() (codec.LogID, error) {
 	defer s.mu.Unlock()
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
-	s.disk.ids, s.disk.datas = slices.Clone(s.ids), slices.Clone(s.datas)
+	s.disk.ids, s.disk.datas, s.disk.hashes = slices.Clone(s.ids), slices.Clone(s.datas), slices.Clone(s.hashes)
 	return s.last, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/pipeline/session"
 )
 
 // EntryOverhead is what a waiting entry costs beside its bytes, its caller included: bounds count it, so that empty
@@ -153,7 +154,11 @@ func (in *Intake) checkTerms(p *Proposal) (terms, error) {
 	if !t.kind.Commands() {
 		return t, fmt.Errorf("proposal of a %v entry, want one that carries commands", t.kind)
 	}
-	return t, in.checkSize(len(p.Data))
+	size := len(p.Data)
+	if t.kind == codec.EntrySession {
+		size = max(0, size-session.HeaderBytesMax) // what stands before a command's bytes is not its caller's
+	}
+	return t, in.checkSize(size)
 }
 
 // ProposeBatch proposes several entries in one call. They stand in the log in the order given, next to each other

@@ -1,0 +1,123 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine"
+)
+
+// deposits is a state machine that adds up what it is given, so that an entry that is applied twice can be seen.
+type deposits struct{ total int }
+
+func (d *deposits) Apply(entries []engine.Entry, results []engine.Result) error {
+	for i, e := range entries {
+		var amount int
+		if _, err := fmt.Sscan(string(e.Data), &amount); err != nil {
+			return err
+		}
+		d.total += amount
+		results[i].Data = fmt.Append(nil, d.total)
+	}
+	return nil
+}
+
+// alone returns a node that leads a cluster of its own.
+func alone(sm engine.StateMachine) (*engine.Raft, error) {
+	net := &wire{nodes: map[codec.NodeID]*port{}}
+	node, err := engine.Open(engine.Config{NodeID: 1, ClusterID: "alone", Log: newSliceLog(), Transport: &port{net: net, id: 1}}, sm)
+	if err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	if err := node.Initialize(ctx, codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1})); err != nil {
+		return nil, errors.Join(err, node.Close())
+	}
+	_, err = node.WaitLeader(ctx)
+	return node, err
+}
+
+// A command is proposed once more because its client lost the answer, perhaps with the client itself. It counts once.
+func ExampleSession() {
+	node, err := alone(&deposits{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer node.Close()
+	ctx := context.Background()
+	session, err := node.OpenSession(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	result, err := session.Do(ctx, []byte("100"))
+	fmt.Printf("%s %v\n", result.Data, err)
+
+	serial, err := session.Reserve()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	kept := session.State() // the client keeps this and the command, then proposes it
+	result, err = session.Retry(ctx, serial, []byte("50"))
+	fmt.Printf("%s %v\n", result.Data, err)
+
+	// The client starts again from what it kept, not knowing how far it had come.
+	session, err = engine.ResumeSession(node, kept)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	result, err = session.Retry(ctx, kept.Open[0], []byte("50"))
+	fmt.Printf("%s %v\n", result.Data, err)
+	fmt.Println(session.Close(ctx))
+	_, err = session.Propose(ctx, []byte("1"))
+	fmt.Println(err)
+	// Output:
+	// 100 <nil>
+	// 150 <nil>
+	// 150 <nil>
+	// <nil>
+	// session 3 is not known: it was closed, or evicted for newer ones
+}
+
+// A program that keeps something beside the log while it leads proposes on condition that it still does.
+func ExampleRaft_ProposeIf() {
+	node, err := alone(&deposits{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer node.Close()
+	ctx := context.Background()
+	lead := node.Metrics().Vote.Leader
+	result, err := node.ProposeIf(ctx, lead, []byte("10"))
+	fmt.Printf("%s %v\n", result.Data, err)
+	lead.Term += 7
+	_, err = node.ProposeIf(ctx, lead, []byte("10"))
+	fmt.Println(errors.As(err, new(*engine.LeadershipError)))
+	// Output:
+	// 10 <nil>
+	// true
+}
+
+// The notice at commit comes before the answer: the entry is safe, its effect not yet known.
+func ExampleRaft_Submit() {
+	node, err := alone(&deposits{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer node.Close()
+	result, err := node.Submit(context.Background(), engine.Proposal{
+		Data:      []byte("10"),
+		Committed: func(id codec.LogID) { fmt.Println("committed at index", id.Index) },
+	})
+	fmt.Printf("applied at index %d: %s %v\n", result.LogID.Index, result.Data, err)
+	// Output:
+	// committed at index 3
+	// applied at index 3: 10 <nil>
+}
