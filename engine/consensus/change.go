@@ -164,7 +164,7 @@ func (c *Core) caughtUp(p *progress) bool {
 	if p.witness {
 		sendable = c.log.flushed
 	}
-	return p.state == stateStream && !p.lost && p.match > 0 && p.next > sendable &&
+	return p.state == stateStream && !p.lost && !p.snapshot.wanted && p.match > 0 && p.next > sendable &&
 		p.answered > c.now.Add(-c.cfg.ElectionTimeoutMax)
 }
 

@@ -20,10 +20,12 @@ type testChecker struct {
 	by        []codec.LeaderID
 	// promised is the greatest durable vote of each node over all its lives.
 	promised map[codec.NodeID]codec.Vote
-	mode     codec.VoteMode
-	role     Role
-	commit   codec.Index
-	counts   simCounts
+	// states says what a state machine that has applied everything up to an index holds.
+	states map[codec.Index]uint64
+	mode   codec.VoteMode
+	role   Role
+	commit codec.Index
+	counts simCounts
 }
 
 type testSeen struct {
@@ -39,13 +41,14 @@ func newTestChecker(c *testCluster) *testChecker {
 		terms:    map[codec.Term]codec.LeaderID{},
 		entries:  map[codec.LogID]testSeen{},
 		promised: map[codec.NodeID]codec.Vote{},
+		states:   map[codec.Index]uint64{0: 0},
 	}
 }
 
 // opened notes what a node finds committed in its log, which may be from before the play.
 func (k *testChecker) opened(n *testNode) {
 	for i := len(k.committed); i < int(n.core.Status().Commit); i++ {
-		e := n.disk.entries[i]
+		e := *n.disk.at(codec.Index(i + 1))
 		k.committed, k.by = append(k.committed, e), append(k.by, e.id.Leader)
 	}
 }
@@ -74,11 +77,30 @@ func (k *testChecker) after(n *testNode) {
 		k.commits(n, i)
 	}
 	if n.core.role == Leader && n.out.Commit > k.commit {
-		k.durable(n, n.mem.entries[n.out.Commit-1].id)
+		k.durable(n, n.mem.at(n.out.Commit).id)
 	}
+	k.pointers(n)
 	if n.core.log.last != n.mem.lastID() {
 		k.failf("node %d: last entry %v, written %v", n.id, n.core.log.last, n.mem.lastID())
 	}
+}
+
+// pointers checks the order of what a node says of itself: purged, snapshot, applied, commit, last.
+func (k *testChecker) pointers(n *testNode) {
+	st := n.core.Status()
+	if st.Purged != n.mem.base.ID || st.Purged.Index > st.Commit || st.Snapshot.Index > n.applied || n.applied > st.Commit ||
+		st.Commit > st.LastLog.Index || st.WantsSnapshot != (st.Snapshot.Index < st.Purged.Index && !n.witness()) {
+		k.failf("node %d: purged %v, as written %v, snapshot %v (wants one: %v), applied %d, commit %d, last entry %v",
+			n.id, st.Purged, n.mem.base.ID, st.Snapshot, st.WantsSnapshot, n.applied, st.Commit, st.LastLog)
+	}
+}
+
+// applied checks that whoever has applied the same entries holds the same state.
+func (k *testChecker) applied(n *testNode) {
+	if state, known := k.states[n.applied]; known && state != n.state {
+		k.failf("node %d: state %x after entry %d, elsewhere %x", n.id, n.state, n.applied, state)
+	}
+	k.states[n.applied] = n.state
 }
 
 // membership checks that a node goes by the newest membership of its log, and that at most one is not committed.
@@ -95,6 +117,9 @@ func (k *testChecker) membership(n *testNode) {
 			}
 			open++
 		}
+	}
+	if newest.IsZero() {
+		newest = n.mem.base.Membership.ID
 	}
 	if at := n.core.Status().MemberAt; at != newest {
 		k.failf("node %d goes by the membership of %v, its log has %v", n.id, at, newest)
@@ -128,13 +153,15 @@ func (k *testChecker) elected(n *testNode) {
 func (k *testChecker) wrote(n *testNode) {
 	f := n.out.Write.Frame
 	for i := f.First; i <= f.Last(); i++ {
-		e := n.mem.entries[i-1]
+		e := *n.mem.at(i)
 		seen := testSeen{data: e.data, kind: e.kind}
 		if have, ok := k.entries[e.id]; ok && e.header {
 			seen.data = have.data
 		}
-		if i > 1 {
-			seen.prev = n.mem.entries[i-2].id
+		if i > n.mem.base.ID.Index+1 {
+			seen.prev = n.mem.at(i - 1).id
+		} else {
+			seen.prev = n.mem.base.ID
 		}
 		if e.id.Index != i || e.id.Leader != f.Leader {
 			k.failf("node %d: entry %v at %d of frame %+v", n.id, e.id, i, f)
@@ -148,10 +175,17 @@ func (k *testChecker) wrote(n *testNode) {
 
 // commits checks state machine safety: what is committed at an index is so everywhere and for ever.
 func (k *testChecker) commits(n *testNode, i codec.Index) {
-	if i > codec.Index(len(n.mem.entries)) {
+	base := n.mem.base.ID
+	switch {
+	case i > n.mem.lastID().Index:
 		k.failf("node %d commits %d, holds up to %v", n.id, i, n.mem.lastID())
+	case i <= base.Index: // by a snapshot
+		if int(base.Index) > len(k.committed) || k.committed[base.Index-1].id != base {
+			k.failf("node %d begins its log behind %v, which nobody has committed", n.id, base)
+		}
+		return
 	}
-	e := n.mem.entries[i-1]
+	e := *n.mem.at(i)
 	if i > codec.Index(len(k.committed)) {
 		k.committed, k.by = append(k.committed, e), append(k.by, n.core.vote.Leader)
 	} else if k.committed[i-1].id != e.id {

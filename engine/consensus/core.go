@@ -256,9 +256,14 @@ func (c *Core) setVote(v codec.Vote) {
 	if !c.covers(v) {
 		panic(fmt.Sprintf("BUG: vote %v after %v", v, c.vote))
 	}
+	c.moveVote(v, false)
+}
+
+// moveVote writes a vote down and goes by it.
+func (c *Core) moveVote(v codec.Vote, spent bool) {
 	w := c.write()
 	w.HasVote, w.Vote = true, v
-	c.vote, c.voteSeq, c.spent, c.resume = v, w.Seq, false, false
+	c.vote, c.voteSeq, c.spent, c.resume = v, w.Seq, spent, false
 	c.verified = c.commit
 	c.election.newVote(v)
 	c.updateRole()
@@ -271,14 +276,8 @@ func (c *Core) raiseVote(leader codec.LeaderID) {
 	if leader.IsZero() || v.Compare(c.vote) <= 0 {
 		return
 	}
-	w := c.write()
-	w.HasVote, w.Vote = true, v
-	c.vote, c.voteSeq, c.resume = v, w.Seq, false
-	c.spent = leader.Node == c.cfg.Node
-	c.verified = c.commit
-	c.election.newVote(v)
+	c.moveVote(v, leader.Node == c.cfg.Node)
 	c.election.forgot = true
-	c.updateRole()
 }
 
 // write returns this step's write, opening it at first use.

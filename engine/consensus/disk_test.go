@@ -20,7 +20,8 @@ type testEntry struct {
 type testLog struct {
 	vote    codec.Vote
 	commit  codec.Index
-	entries []testEntry
+	base    codec.LogBase
+	entries []testEntry   // behind base
 	starts  []codec.Index // first index of each frame
 	// sealed says that the last life ended with a clean close; crashed that one in which the vote was already written did
 	// not.
@@ -28,18 +29,29 @@ type testLog struct {
 }
 
 func (l *testLog) clone() testLog {
-	return testLog{l.vote, l.commit, slices.Clone(l.entries), slices.Clone(l.starts), l.sealed, l.crashed}
+	return testLog{l.vote, l.commit, l.base, slices.Clone(l.entries), slices.Clone(l.starts), l.sealed, l.crashed}
 }
 
 func (l *testLog) lastID() codec.LogID {
 	if len(l.entries) == 0 {
-		return codec.LogID{}
+		return l.base.ID
 	}
 	return l.entries[len(l.entries)-1].id
 }
 
+// at returns the entry at an index, which the log holds.
+func (l *testLog) at(index codec.Index) *testEntry { return &l.entries[index-l.base.ID.Index-1] }
+
+// upTo returns how many of the entries stand up to index.
+func (l *testLog) upTo(index codec.Index) int { return int(index - l.base.ID.Index) }
+
+// holds reports whether the log holds an entry. Nobody knows what stood before its base; that was committed.
 func (l *testLog) holds(id codec.LogID) bool {
-	return id.IsZero() || id.Index > 0 && id.Index <= codec.Index(len(l.entries)) && l.entries[id.Index-1].id == id
+	switch {
+	case id.Index < l.base.ID.Index, id == l.base.ID:
+		return true
+	}
+	return id.Index > l.base.ID.Index && id.Index <= l.lastID().Index && l.at(id.Index).id == id
 }
 
 // testWrite is a write with the contents of its frame.
@@ -52,18 +64,29 @@ func (l *testLog) apply(w *testWrite) {
 	if w.HasVote {
 		l.vote, l.crashed = w.Vote, false
 	}
+	if w.Jump != nil {
+		*l = testLog{vote: l.vote, commit: l.commit, base: *w.Jump, sealed: l.sealed, crashed: l.crashed}
+	}
 	if w.HasTruncate {
-		l.entries = l.entries[:w.Truncate]
+		l.entries = l.entries[:l.upTo(w.Truncate)]
 		for len(l.starts) > 0 && l.starts[len(l.starts)-1] > w.Truncate {
 			l.starts = l.starts[:len(l.starts)-1]
 		}
 	}
 	if !w.Frame.IsZero() {
-		if w.Frame.First != codec.Index(len(l.entries))+1 || len(w.entries) != int(w.Frame.Count) {
+		if w.Frame.First != l.lastID().Index+1 || len(w.entries) != int(w.Frame.Count) {
 			panic(fmt.Sprintf("write of %d entries from %d behind %v", len(w.entries), w.Frame.First, l.lastID()))
 		}
 		l.starts = append(l.starts, w.Frame.First)
 		l.entries = append(l.entries, w.entries...)
+	}
+	if w.Purge != nil {
+		gone := l.upTo(w.Purge.ID.Index)
+		if gone <= 0 || l.entries[gone-1].id != w.Purge.ID {
+			panic(fmt.Sprintf("purge up to %v of a log from %v to %v", w.Purge.ID, l.base.ID, l.lastID()))
+		}
+		l.base, l.entries = *w.Purge, slices.Clone(l.entries[gone:])
+		l.starts = slices.DeleteFunc(slices.Clone(l.starts), func(s codec.Index) bool { return s <= w.Purge.ID.Index })
 	}
 	l.commit = max(l.commit, w.Commit)
 }
@@ -78,13 +101,13 @@ func (l *testLog) open() codec.LogState {
 
 // state returns what a node would find when it opens this log.
 func (l *testLog) state() codec.LogState {
-	st := codec.LogState{Vote: l.vote, Commit: l.commit, CleanClose: l.sealed && !l.crashed}
+	st := codec.LogState{Vote: l.vote, Base: l.base, Commit: l.commit, CleanClose: l.sealed && !l.crashed}
 	for i, first := range l.starts {
-		end := codec.Index(len(l.entries))
+		end := l.lastID().Index
 		if i+1 < len(l.starts) {
 			end = l.starts[i+1] - 1
 		}
-		e := l.entries[first-1]
+		e := l.at(first)
 		f := codec.FrameMeta{
 			Group: testGroup, Leader: e.id.Leader, First: first, Count: uint32(end - first + 1), Kind: e.kind, Size: 100,
 		}
@@ -114,6 +137,9 @@ func writeString(w *testWrite) string {
 	if w.HasVote {
 		s += fmt.Sprintf(" vote %v", w.Vote)
 	}
+	if w.Jump != nil {
+		s += fmt.Sprintf(" jump to %v", w.Jump.ID)
+	}
 	if w.HasTruncate {
 		s += fmt.Sprintf(" truncate to %d", w.Truncate)
 	}
@@ -122,6 +148,9 @@ func writeString(w *testWrite) string {
 		if f.HeaderOnly {
 			s += " headers"
 		}
+	}
+	if w.Purge != nil {
+		s += fmt.Sprintf(" purge up to %v", w.Purge.ID)
 	}
 	return s
 }

@@ -24,6 +24,7 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputAllowReversion: (*Core).refuseNotLeader,
 		InputSnapshot:       (*Core).noteSnapshot,
 		InputPurge:          (*Core).purge,
+		InputInstall:        (*Core).install,
 	},
 	Follower: {
 		InputPropose:        (*Core).refuseProposal,
@@ -39,6 +40,7 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputAllowReversion: (*Core).refuseNotLeader,
 		InputSnapshot:       (*Core).noteSnapshot,
 		InputPurge:          (*Core).purge,
+		InputInstall:        (*Core).install,
 	},
 	Candidate: {
 		InputPropose:        (*Core).refuseProposal,
@@ -54,6 +56,7 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputAllowReversion: (*Core).refuseNotLeader,
 		InputSnapshot:       (*Core).noteSnapshot,
 		InputPurge:          (*Core).purge,
+		InputInstall:        (*Core).install,
 	},
 	Leader: {
 		InputPropose:        (*Core).propose,
@@ -70,6 +73,8 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputAllowReversion: (*Core).allowReversion,
 		InputSnapshot:       (*Core).noteSnapshot,
 		InputPurge:          (*Core).purge,
+		InputInstall:        (*Core).install,
+		InputSnapshotLost:   (*Core).snapshotLost,
 	},
 }
 
@@ -135,9 +140,7 @@ func (c *Core) message(in *Input) {
 		c.malformed++
 		return
 	}
-	if m := c.members.membership; m != nil && in.Message.Mode != 0 && in.Message.Mode != m.Mode {
-		c.disagreed++
-		c.disagreedWith = in.Peer
+	if !c.agrees(in) {
 		return
 	}
 	if handle := messageTable[c.role][in.Message.Kind]; handle != nil {
@@ -145,8 +148,18 @@ func (c *Core) message(in *Input) {
 	}
 }
 
-// wellFormed reports whether a message is one that some correct peer could have sent, judged by itself.
-func (c *Core) wellFormed(in *Input) bool {
+// agrees reports whether a message's sender has the vote mode of this node's membership, or one of the two knows none.
+func (c *Core) agrees(in *Input) bool {
+	if m := c.members.membership; m != nil && in.Message.Mode != 0 && in.Message.Mode != m.Mode {
+		c.disagreed++
+		c.disagreedWith = in.Peer
+		return false
+	}
+	return true
+}
+
+// wellFormedSender reports whether a message names another node as its sender, and votes and log ids that may exist.
+func (c *Core) wellFormedSender(in *Input) bool {
 	m := &in.Message
 	switch {
 	case in.Peer == 0 || in.Peer == c.cfg.Node:
@@ -155,9 +168,15 @@ func (c *Core) wellFormed(in *Input) bool {
 		return false
 	case m.Log.Index == 0 && !m.Log.IsZero():
 		return false
-	case m.Log.Index > 1 && m.Log.Leader.Term == 0:
-		return false
-	case m.Kind != codec.MessageAppend && !in.Frame.IsZero():
+	}
+	return m.Log.Index <= 1 || m.Log.Leader.Term > 0
+}
+
+// wellFormed reports whether a message is one that some correct peer could have sent, judged by itself. Those of the kinds
+// that the engine deals with by itself never come here.
+func (c *Core) wellFormed(in *Input) bool {
+	m := &in.Message
+	if !c.wellFormedSender(in) || m.Kind != codec.MessageAppend && !in.Frame.IsZero() {
 		return false
 	}
 	switch m.Kind {

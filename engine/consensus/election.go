@@ -57,8 +57,11 @@ func (e *election) reset(c *Core) {
 // priorityRank returns how many distinct priorities above this node's the ordinary voters have, at most
 // [priorityRanksMax], and 0 once this node lets nobody go first.
 func (c *Core) priorityRank() int {
-	if c.members.self < 0 || c.election.stood {
+	switch {
+	case c.members.self < 0, c.election.stood:
 		return 0
+	case c.wantsSnapshot():
+		return priorityRanksMax // it could apply nothing: any other first
 	}
 	var greater []uint8
 	for i, p := range c.members.priority {

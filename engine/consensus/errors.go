@@ -53,6 +53,8 @@ var (
 	ErrNoLeaderToForget = errors.New("no leader to forget")
 	// ErrNotMember: the node that is named does not belong to the group.
 	ErrNotMember = errors.New("not a member")
+	// ErrSnapshot is wrapped with why a snapshot that was brought by hand is not installed.
+	ErrSnapshot = errors.New("snapshot refused")
 	// ErrNothingToPurge is wrapped with what the log still needs of the entries that were to be removed. The caller takes a
 	// snapshot first, or waits for the peer that is named.
 	ErrNothingToPurge = errors.New("nothing to purge")

@@ -30,6 +30,7 @@ func (c *testCluster) stepWith(n *testNode, in *Input, entries []testEntry) {
 		n.writes = append(n.writes, w)
 		c.note("%d: %s", n.id, writeString(&w))
 	}
+	c.machine(n)
 	for _, s := range out.Now {
 		c.send(n, c.packet(n, s))
 	}
@@ -37,6 +38,9 @@ func (c *testCluster) stepWith(n *testNode, in *Input, entries []testEntry) {
 		n.held, n.heldSeq = append(n.held, c.packet(n, s)), append(n.heldSeq, out.Write.Seq)
 	}
 	c.check.after(n)
+	for _, s := range out.Snapshots {
+		c.moveSnapshot(n, s)
+	}
 	c.check.counts.step(n, in)
 	c.flushSoon(n)
 }
@@ -112,7 +116,7 @@ func (c *testCluster) contents(w *Write, came []testEntry) []testEntry {
 func (c *testCluster) packet(n *testNode, s Send) testPacket {
 	p := testPacket{from: n.id, to: s.To, send: s}
 	if f := s.Frame; !f.IsZero() {
-		p.entries = slices.Clone(n.mem.entries[f.First-1 : f.Last()])
+		p.entries = slices.Clone(n.mem.entries[n.mem.upTo(f.First-1):n.mem.upTo(f.Last())])
 		if f.HeaderOnly {
 			for i := range p.entries {
 				p.entries[i].data, p.entries[i].header = 0, true

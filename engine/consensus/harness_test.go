@@ -95,19 +95,23 @@ func (p *testPacket) String() string {
 
 // testNode is a node with its volatile log, its disk and what waits for the disk.
 type testNode struct {
-	id      codec.NodeID
-	core    *Core
-	out     Output
-	life    int
-	resumes bool // nothing that this life's vote led to was lost before it began
-	mem     testLog
-	disk    testLog
-	writes  []testWrite // submitted, not durable
-	held    []testPacket
-	heldSeq []uint64
-	busy    bool // a completion is under way
-	stuck   bool // the disk does nothing
-	faulted error
+	id        codec.NodeID
+	core      *Core
+	out       Output
+	life      int
+	resumes   bool // nothing that this life's vote led to was lost before it began
+	mem       testLog
+	disk      testLog
+	writes    []testWrite // submitted, not durable
+	held      []testPacket
+	heldSeq   []uint64
+	snapshots []testSnapshot // durable, the newest last
+	applied   codec.Index    // what the state machine has applied, and its state
+	state     uint64
+	moves     map[codec.NodeID]*testMove // snapshots under way from here
+	busy      bool                       // a completion is under way
+	stuck     bool                       // the disk does nothing
+	faulted   error
 }
 
 // up reports whether the node runs.
@@ -139,9 +143,11 @@ type testCluster struct {
 	duplicate func() bool
 	// flushDelay returns how long the disk takes; nil: no time.
 	flushDelay func(*testNode) time.Duration
-	config     func(codec.NodeID) Config
-	check      *testChecker
-	nextData   uint64
+	// snapshotDelay returns how long a snapshot takes to a peer, and whether it arrives; nil: they stay where they are.
+	snapshotDelay func() (time.Duration, bool)
+	config        func(codec.NodeID) Config
+	check         *testChecker
+	nextData      uint64
 }
 
 func newTestCluster(t testing.TB, seed uint64, n int) *testCluster {
@@ -158,6 +164,7 @@ func (c *testCluster) start(n *testNode) {
 	cfg := c.config(n.id)
 	cfg.Seed = c.rng.Uint64()
 	st := n.disk.open()
+	n.restore(&st)
 	core, err := New(cfg, st, c.now)
 	if err != nil {
 		c.t.Fatalf("node %d: %v", n.id, err)

@@ -3,16 +3,26 @@ package consensus
 import "github.com/millrace/millrace/codec"
 
 // heartbeats makes this leader heard, on the lane that never waits behind appends. Unless all are asked for, a peer that
-// needs none gets none: one that lately answered an append and knows the commit.
+// needs none gets none: one that lately answered an append and knows the commit. Now and then it gets one all the same:
+// what its answer says of snapshots no other answer says.
 func (c *Core) heartbeats(all bool) {
 	c.lead.heartbeatAt = c.now.Add(c.cfg.HeartbeatInterval)
 	for i := range c.lead.peers {
 		p := &c.lead.peers[i]
-		quiet := p.answered > c.now.Add(-c.cfg.HeartbeatInterval/2) && p.told == c.commit
+		quiet := p.answered > c.now.Add(-c.cfg.HeartbeatInterval/2) && p.told == c.commit &&
+			p.beat > c.now.Add(-c.cfg.ElectionTimeoutMax)
 		if i != c.members.self && (all || !quiet) {
-			c.sendNow(p.node, codec.LaneControl, c.request(codec.MessageHeartbeat, p, p.match, c.lead.base), codec.FrameMeta{})
+			c.sendNow(p.node, codec.LaneControl, c.request(codec.MessageHeartbeat, p, c.known(p), c.lead.base), codec.FrameMeta{})
 		}
 	}
+}
+
+// known returns the last entry that a peer is known to hold and that this log can name, 0 for none.
+func (c *Core) known(p *progress) codec.Index {
+	if p.match < c.log.base.Index {
+		return 0
+	}
+	return p.match
 }
 
 // heartbeatNow sends heartbeats because the caller says so.
@@ -36,6 +46,8 @@ func (c *Core) heartbeatReply(in *Input) {
 	if p == nil || !c.answers(p, m) || m.Stream != c.lead.base {
 		return
 	}
+	p.beat = max(p.beat, min(Instant(m.Stamp), c.now))
+	c.snapshotHeard(p, m)
 	if m.Status == codec.StatusConflict && p.state == stateStream {
 		c.breakStream(p, p.match+1) // the probe finds out whether the peer lost what it had acknowledged
 	}
@@ -54,6 +66,9 @@ func (c *Core) heartbeatRequest(in *Input) {
 	}
 	reply := c.answer(m)
 	reply.Log = c.log.last
+	if c.wantsSnapshot() {
+		reply.WantSnapshot, reply.Commit = true, c.log.base.Index
+	}
 	if c.log.matches(m.Log) {
 		reply.Status = codec.StatusOK
 		c.verify(m.Log.Index, m.Commit)

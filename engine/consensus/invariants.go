@@ -68,6 +68,13 @@ func (c *Core) checkPeer(p *progress) {
 	switch {
 	case p.match >= p.next || p.next > c.log.last.Index+1:
 		c.broken("peer %d: match %d, next %d, last entry %v", p.node, p.match, p.next, c.log.last)
+	case p.next <= c.log.base.Index:
+		c.broken("peer %d: next %d, log from %v to %v", p.node, p.next, c.log.base, c.log.last)
+	case p.state == stateSnapshot && (p.inflight.n > 0 || p.probeOut || !p.snapshot.active):
+		c.broken("peer %d waits for a snapshot: active %v, %d frames in flight, probe out %v",
+			p.node, p.snapshot.active, p.inflight.n, p.probeOut)
+	case p.snapshot.wanted && !p.snapshot.active, p.snapshot.active && p.snapshot.at <= c.now:
+		c.broken("peer %d: snapshot active %v, wanted %v, asked for again at %d", p.node, p.snapshot.active, p.snapshot.wanted, p.snapshot.at)
 	case p.state == stateProbe && (p.inflight.n > 0 || !p.probeOut):
 		c.broken("peer %d probes with %d frames in flight, probe out %v", p.node, p.inflight.n, p.probeOut)
 	case (p.inflight.n == 0) != (p.inflightBytes == 0):

@@ -15,7 +15,10 @@ const searchGap = 1024
 // below the one that failed; the match found before is never gone below, unless the peer may have lost it.
 func (c *Core) conflicted(p *progress, hint codec.LogID) {
 	top := hint.Index
-	if p.state == stateProbe {
+	switch p.state {
+	case stateSnapshot:
+		return
+	case stateProbe:
 		if p.next == 1 {
 			c.malformed++ // every log holds what stands before the first entry
 			return
@@ -27,11 +30,28 @@ func (c *Core) conflicted(p *progress, hint codec.LogID) {
 		p.probes++
 		top = min(top, p.next-2)
 	}
+	if top < c.log.base.Index {
+		c.conflictedBelow(p, hint)
+		return
+	}
 	guess := c.log.lastNotAbove(top, hint.Leader).Index
 	if p.probes > probesByHint {
 		guess = min(guess, p.match+(p.end-p.match)/2)
 	}
 	c.breakStream(p, guess+1)
+}
+
+// conflictedBelow takes a peer's word that it lacks what is purged here. Where it denies what it has acknowledged too, it
+// is asked at the base first.
+func (c *Core) conflictedBelow(p *progress, hint codec.LogID) {
+	switch {
+	case hint.Index >= p.match:
+		c.needSnapshot(p)
+	case p.state == stateStream:
+		c.breakStream(p, p.match+1)
+	case c.reverts(p):
+		c.needSnapshot(p)
+	}
 }
 
 // searchOn returns where to probe next after a probe that was confirmed, if the match may still lie far above it.

@@ -10,6 +10,8 @@ const (
 	stateProbe progressState = iota
 	// stateStream: frames flow without waiting, inside the window.
 	stateStream
+	// stateSnapshot: nothing is sent; a snapshot is on its way, see snapshot_leader.go.
+	stateSnapshot
 )
 
 // sentFrame is a frame sent and not acknowledged.
@@ -33,7 +35,7 @@ type progress struct {
 	// stream numbers what is sent; a new one starts after each break. Answers to an older one are not heard.
 	stream uint64
 	// inflight are the frames sent on stream and not acknowledged, inflightBytes their sizes' sum.
-	// Invariant: ascending, above match, below next; empty while probing.
+	// Invariant: ascending, above match, below next; empty unless streaming.
 	inflight      ring[sentFrame]
 	inflightBytes int
 	window        window
@@ -54,6 +56,10 @@ type progress struct {
 	mayRevert bool
 	// told is the commit that the newest request named.
 	told codec.Index
+	// snapshot is what is known of a snapshot that the peer needs.
+	snapshot snapshotProgress
+	// beat is when the newest heartbeat that was answered had been sent.
+	beat Instant
 	// lent is the last index that a request to campaign named, which the peer may still obey; 0 for none.
 	lent codec.Index
 }

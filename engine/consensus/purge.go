@@ -20,6 +20,21 @@ func (c *Core) purge(in *Input) {
 	base := c.log.baseAt(id)
 	c.log.purge(id)
 	c.write().Purge = base
+	for i := range c.lead.peers {
+		if p := &c.lead.peers[i]; i != c.members.self {
+			c.purged(p)
+		}
+	}
+}
+
+// purged looks at a peer after a purge. One that is probed before the base is asked at the base next time: whether its log
+// matches there is all that counts.
+func (c *Core) purged(p *progress) {
+	if p.state == stateStream {
+		c.stream(p)
+	} else {
+		p.next = max(p.next, c.log.base.Index+1)
+	}
 }
 
 // purgeLimit returns up to which index entries may be purged, and what holds those behind it. A witness has no state
@@ -31,6 +46,12 @@ func (c *Core) purgeLimit() (limit codec.Index, why string) {
 	}
 	if c.log.flushed < limit {
 		limit, why = c.log.flushed, "which is durable"
+	}
+	for i := range c.lead.peers {
+		p := &c.lead.peers[i]
+		if behind, kept := c.keptFor(p); kept && behind < limit && i != c.members.self {
+			limit, why = behind, fmt.Sprintf("behind which node %d, which gets a snapshot, goes on", p.node)
+		}
 	}
 	return limit, why
 }

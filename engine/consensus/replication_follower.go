@@ -72,13 +72,18 @@ func (c *Core) appendRequest(in *Input) {
 		matched = in.Frame.Last()
 	}
 	c.verify(matched, m.Commit)
+	c.acknowledge(in.Peer, reply)
+}
+
+// acknowledge says OK up to the last entry that is known to equal the leader's, once that is durable.
+func (c *Core) acknowledge(to codec.NodeID, reply codec.Message) {
 	reply.Status = codec.StatusOK
 	reply.Log, _ = c.log.idAt(c.verified)
 	rests := c.voteSeq
 	if c.log.flushed < c.verified {
 		rests = c.seq
 	}
-	c.sendDurable(in.Peer, codec.LaneAppend, reply, rests)
+	c.sendDurable(to, codec.LaneAppend, reply, rests)
 }
 
 // takeFrame appends what the log does not hold of a frame whose previous entry it holds. Only the first entry that

@@ -179,6 +179,10 @@ func (c *Core) request(kind codec.MessageKind, p *progress, index codec.Index, s
 // peer skips what it holds of it.
 func (c *Core) stream(p *progress) {
 	for p.state == stateStream && p.next <= c.log.last.Index {
+		if p.next <= c.log.base.Index {
+			c.needSnapshot(p)
+			return
+		}
 		f := c.log.frameAt(p.next)
 		if p.witness && f.Last() > c.log.flushed {
 			return // see witness.go
@@ -200,18 +204,25 @@ func (c *Core) probe(p *progress) {
 	c.sendNow(p.node, codec.LaneAppend, c.request(codec.MessageAppend, p, p.next-1, p.stream), codec.FrameMeta{})
 }
 
-// breakStream goes back to probing, from the last entry known to match or the better guess next.
+// breakStream goes back to probing, from the last entry known to match or the better guess next, and not from before the
+// base.
 func (c *Core) breakStream(p *progress, next codec.Index) {
 	p.window.broken(&c.cfg, p.inflight.n > 0)
-	p.probeFrom(next, c.newStream())
+	p.probeFrom(max(next, c.log.base.Index+1), c.newStream())
 	c.probe(p)
 }
 
 // peerDown breaks the stream to a peer whose lane failed. A probe may have been lost too; it is sent again by its
 // timer, so that a lane that refuses at once does not make this a busy loop.
 func (c *Core) peerDown(in *Input) {
-	if p := c.peer(in.Peer); p != nil && p.state == stateStream {
+	p := c.peer(in.Peer)
+	switch {
+	case p == nil:
+	case p.state == stateStream:
 		c.breakStream(p, p.match+1)
+	case p.state == stateSnapshot: // the answer to a snapshot may be lost, whose transfer goes on
+		p.stream = c.newStream()
+		p.snapshot.at = min(p.snapshot.at, c.now.Add(c.cfg.HeartbeatInterval))
 	}
 }
 
@@ -291,7 +302,7 @@ func (c *Core) rise() bool {
 
 // matched takes a peer's word that its log equals ours, durably, up to the entry in m.
 func (c *Core) matched(p *progress, m *codec.Message) {
-	if !c.log.holds(m.Log) {
+	if !c.log.matches(m.Log) {
 		c.malformed++
 		c.lacks(p, m.Log)
 		return
@@ -304,7 +315,10 @@ func (c *Core) matched(p *progress, m *codec.Message) {
 	if news {
 		c.advanceCommit()
 	}
-	if p.state == stateProbe {
+	switch p.state {
+	case stateSnapshot:
+		c.snapshotTaken(p)
+	case stateProbe:
 		if next, more := p.searchOn(); more {
 			c.breakStream(p, next)
 			return
@@ -312,6 +326,9 @@ func (c *Core) matched(p *progress, m *codec.Message) {
 		p.streamOn()
 	}
 	c.stream(p)
+	if p.snapshot.behind && p.next > c.log.last.Index {
+		p.snapshot.behind = false
+	}
 }
 
 // flushedAsLeader counts the leader's own copy like any other, and sends witnesses what became durable.
@@ -349,6 +366,9 @@ func (c *Core) leaderTimers() {
 		case p.inflight.n > 0 && c.now >= c.stallAt(p):
 			c.breakStream(p, p.match+1)
 		}
+		if p.snapshot.active {
+			c.snapshotTimer(p)
+		}
 	}
 }
 
@@ -363,6 +383,9 @@ func (c *Core) leaderDeadline() Instant {
 			next = min(next, p.probeAt.Add(c.cfg.HeartbeatInterval))
 		case p.inflight.n > 0:
 			next = min(next, c.stallAt(p))
+		}
+		if p.snapshot.active {
+			next = min(next, p.snapshot.at)
 		}
 	}
 	return next

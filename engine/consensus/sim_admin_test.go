@@ -16,6 +16,9 @@ type simCounts struct {
 	promoted                    int // learners that their leader made voters by itself
 	transfers, handed, restored int // transfers begun, and campaigns that they led to; leaderships resumed
 	prevotes, headers           int // questions before campaigns, entries without content
+	snapshots, purges, installs int // snapshots taken, entries purged, snapshots that replaced a state
+	jumps, bare, wanting        int // logs replaced, without a state by witnesses, lives begun without the snapshot needed
+	helped                      int // leaders that were brought a snapshot by hand
 }
 
 func (s *simCounts) add(c *testCluster) {
@@ -30,6 +33,13 @@ func (s *simCounts) add(c *testCluster) {
 	s.restored += k.counts.restored
 	s.prevotes += k.counts.prevotes
 	s.headers += k.counts.headers
+	s.snapshots += k.counts.snapshots
+	s.purges += k.counts.purges
+	s.installs += k.counts.installs
+	s.jumps += k.counts.jumps
+	s.bare += k.counts.bare
+	s.wanting += k.counts.wanting
+	s.helped += k.counts.helped
 	for _, e := range k.committed {
 		if e.kind == codec.EntryMembership && e.membership.Transient {
 			s.joint++
@@ -47,6 +57,15 @@ func (s *simCounts) step(n *testNode, in *Input) {
 		s.promoted++
 	case in.Kind == InputTransfer && !n.out.Refused:
 		s.transfers++
+	}
+	if w.Purge != nil {
+		s.purges++
+	}
+	if w.Jump != nil {
+		s.jumps++
+	}
+	if in.Kind == InputInstall && in.MetadataOnly && w.Jump != nil {
+		s.bare++
 	}
 	if w.Frame.HeaderOnly {
 		s.headers += int(w.Frame.Count)
@@ -70,11 +89,17 @@ func (s *simCounts) enough(t *testing.T, runs int) {
 		"refused memberships":   {s.refused, runs / 10},
 		"joint memberships":     {s.joint, runs},
 		"promoted learners":     {s.promoted, runs / 20},
-		"transfers":             {s.transfers, runs / 2},
+		"transfers":             {s.transfers, runs / 5},
 		"transferred campaigns": {s.handed, runs / 4},
 		"restored leaderships":  {s.restored, runs / 10},
 		"pre-votes":             {s.prevotes, runs},
 		"entries of witnesses":  {s.headers, runs},
+		"snapshots":             {s.snapshots, 10 * runs},
+		"purges":                {s.purges, 5 * runs},
+		"restored states":       {s.installs, runs},
+		"logs replaced":         {s.jumps, runs},
+		"bare bases":            {s.bare, runs / 20},
+		"lost snapshots":        {s.wanting, runs / 10},
 	} {
 		if n.did < n.want {
 			t.Errorf("%s: %d in %d runs, want at least %d", what, n.did, runs, n.want)

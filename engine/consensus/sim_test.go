@@ -21,6 +21,8 @@ type simFaults struct {
 	crashes          bool
 	partitions       bool
 	diskStalls       bool
+	moves            time.Duration // upper bound of the time that a snapshot takes
+	damage           bool          // snapshots are lost while a node is down
 }
 
 // simulate runs a cluster under random faults and changes, then without, and returns it. The checker looks at every step.
@@ -44,6 +46,8 @@ func simulate(t testing.TB, seed uint64) *testCluster {
 		crashes:    r.IntN(3) > 0,
 		partitions: r.IntN(2) > 0,
 		diskStalls: r.IntN(3) == 0,
+		moves:      time.Duration(1+r.IntN([]int{20, 200, 2000}[r.IntN(3)])) * ms,
+		damage:     r.IntN(2) == 0,
 	}
 	shape := drawShape(c)
 	c.config = shape.config
@@ -61,6 +65,7 @@ func simulate(t testing.TB, seed uint64) *testCluster {
 	}
 	c.inject(f)
 	c.workload(20 * time.Second)
+	c.purging(20*time.Second, time.Duration(50+r.IntN(1000))*ms)
 	if shape.admin {
 		c.administer(shape, 20*time.Second)
 	}
@@ -84,6 +89,7 @@ func (c *testCluster) inject(f simFaults) {
 		}
 		return c.upTo(f.flush)
 	}
+	c.snapshotDelay = func() (time.Duration, bool) { return c.upTo(f.moves), c.rng.Float64() >= f.loss }
 	var again func()
 	again = func() {
 		n := c.nodes[c.rng.IntN(len(c.nodes))]
@@ -96,6 +102,9 @@ func (c *testCluster) inject(f simFaults) {
 		}
 		switch {
 		case !n.up():
+			if f.damage && c.rng.IntN(3) == 0 {
+				c.damageSnapshots(n)
+			}
 			c.start(n)
 		case f.crashes && c.rng.IntN(8) == 0:
 			c.close(n)
@@ -134,9 +143,49 @@ func (c *testCluster) workload(d time.Duration) {
 	c.after(0, again)
 }
 
+// purging takes snapshots and purges logs at random times for the given time.
+func (c *testCluster) purging(d, gap time.Duration) {
+	end := c.now.Add(d)
+	var again func()
+	again = func() {
+		if c.now >= end {
+			return
+		}
+		if n := c.nodes[c.rng.IntN(len(c.nodes))]; n.up() {
+			c.takeSnapshot(n)
+			c.step(n, &Input{Kind: InputPurge, Index: n.core.Status().Commit - min(n.core.Status().Commit, codec.Index(c.rng.IntN(20)))})
+		}
+		c.after(c.upTo(gap), again)
+	}
+	c.after(0, again)
+}
+
+// damageSnapshots takes the newest snapshot of a node that is down, or all of them, where others can still help it out: at
+// most one node at a time.
+func (c *testCluster) damageSnapshots(n *testNode) {
+	voters, base := 0, n.disk.base.ID.Index
+	for _, o := range c.nodes {
+		if o != n && (!o.up() || o.core.Status().WantsSnapshot) {
+			return
+		}
+		if o != n && o.core.isVoter() && !o.witness() && o.core.commit >= base && o.core.log.flushed >= base {
+			voters++
+		}
+	}
+	if voters == 0 || len(n.snapshots) == 0 {
+		return
+	}
+	n.snapshots = n.snapshots[:c.rng.IntN(len(n.snapshots))]
+	if n.newest().base.ID.Index < base {
+		c.note("%d: has lost the snapshot that its log begins with", n.id)
+		c.check.counts.wanting++
+	}
+}
+
 // converge ends all faults and asks for what a healthy cluster does: a leader, new commits, equal logs of all members.
 func (c *testCluster) converge() {
 	c.delay, c.duplicate, c.flushDelay = nil, nil, nil
+	c.snapshotDelay = func() (time.Duration, bool) { return 0, true }
 	c.events = nil
 	for _, n := range c.nodes {
 		if n.faulted != nil {
@@ -151,8 +200,31 @@ func (c *testCluster) converge() {
 	if !c.run(50*testTimeouts, func() bool { l := c.leader(); return l != nil && !l.core.Status().Blocked && c.propose(l, 3) }) {
 		c.complain("nobody takes a proposal")
 	}
+	c.run(25*testTimeouts, c.converged)
+	c.helpByHand()
 	if !c.run(50*testTimeouts, c.converged) {
 		c.complain("the logs are not the same")
+	}
+}
+
+// helpByHand brings a leader that lost its snapshot, and has nobody to hand over to, one of somebody else.
+func (c *testCluster) helpByHand() {
+	l := c.leader()
+	if l == nil || !l.core.Status().WantsSnapshot {
+		return
+	}
+	for _, n := range c.nodes {
+		c.takeSnapshot(n)
+		if s := *n.newest(); s.base.ID.Index >= l.core.Status().Purged.Index {
+			c.note("%d: is brought a snapshot of %v from node %d", l.id, s.base.ID, n.id)
+			l.keepSnapshot(s)
+			c.step(l, &Input{Kind: InputInstall, Base: &s.base})
+			if l.out.Refused {
+				c.t.Fatalf("node %d refuses a snapshot of %v: %v", l.id, s.base.ID, l.out.Reason)
+			}
+			c.check.counts.helped++
+			return
+		}
 	}
 }
 
@@ -164,13 +236,15 @@ func (c *testCluster) converged() bool {
 	}
 	last := l.core.Status().LastLog
 	for _, member := range l.core.Membership().Nodes {
-		st := c.node(member.ID).core.Status()
-		if st.LastLog != last || st.Flushed != last || st.Commit != last.Index {
+		n := c.node(member.ID)
+		st := n.core.Status()
+		if st.LastLog != last || st.Flushed != last || st.Commit != last.Index || st.WantsSnapshot ||
+			n.applied != last.Index && !member.Witness {
 			return false
 		}
 	}
 	for _, p := range l.core.Peers(nil) {
-		if p.InflightBytes != 0 || !p.Streaming || p.Match != last.Index || p.Lost {
+		if p.InflightBytes != 0 || !p.Streaming || p.Match != last.Index || p.Lost || p.Snapshot {
 			return false
 		}
 	}

@@ -56,6 +56,7 @@ func (c *Core) Peers(dst []PeerStatus) []PeerStatus {
 			WindowBytes:   p.window.bytes,
 			LastAnswer:    p.answered,
 			Lost:          p.lost,
+			Snapshot:      p.snapshot.active,
 		})
 	}
 	return dst
@@ -77,6 +78,16 @@ func (c *Core) Holds(id codec.LogID) bool { return c.log.holds(id) }
 // LogIDAt returns the log id at an index, that of the last purged entry included; false before it and beyond the end of the
 // log. Index 0 has the zero log id.
 func (c *Core) LogIDAt(index codec.Index) (codec.LogID, bool) { return c.log.idAt(index) }
+
+// BaseAt describes a log that begins behind the entry at index, with the membership in force there: what a snapshot up to
+// it is named by. False beyond what is committed, and before the last purged entry. It may be kept, never changed.
+func (c *Core) BaseAt(index codec.Index) (*codec.LogBase, bool) {
+	id, ok := c.log.idAt(index)
+	if !ok || index == 0 || index > c.commit {
+		return nil, false
+	}
+	return c.log.baseAt(id), true
+}
 
 // FrameAt describes the frame that holds the entry at index, false when the log has none. After a truncation inside a
 // frame its Size is still that of the whole.

@@ -160,9 +160,13 @@ func (s *stage) writeLog(a *arguments) {
 		if a.has("entries") {
 			for _, leader := range parseRuns(a.text("entries")) {
 				index := codec.Index(len(n.disk.entries) + 1)
-				n.disk.entries = append(n.disk.entries, testEntry{
+				e := testEntry{
 					id: codec.LogID{Leader: leader, Index: index}, kind: codec.EntryNormal, data: uint64(leader.Term)<<32 + uint64(index),
-				})
+				}
+				if seen, ok := s.c.check.entries[e.id]; ok {
+					e.kind, e.data = seen.kind, seen.data
+				}
+				n.disk.entries = append(n.disk.entries, e)
 				n.disk.starts = append(n.disk.starts, index)
 			}
 		}

@@ -193,10 +193,13 @@ func membershipString(m *codec.Membership) string {
 
 // logString describes a log: each leadership's entries of one kind, the pointers behind them.
 func logString(l *testLog) string {
-	if len(l.entries) == 0 {
-		return "empty"
-	}
 	var s []string
+	if !l.base.ID.IsZero() {
+		s = append(s, fmt.Sprintf("from %v", l.base.ID))
+	}
+	if len(l.entries) == 0 {
+		s = append(s, "empty")
+	}
 	for i := 0; i < len(l.entries); {
 		e, k := &l.entries[i], i
 		for k < len(l.entries) && l.entries[k].id.Leader == e.id.Leader && l.entries[k].kind == e.kind && l.entries[k].header == e.header {
@@ -204,7 +207,7 @@ func logString(l *testLog) string {
 		}
 		run := e.id.String()
 		if k-i > 1 {
-			run += fmt.Sprintf("..%d", k)
+			run += fmt.Sprintf("..%d", l.entries[k-1].id.Index)
 		}
 		if e.kind != codec.EntryNormal {
 			run += fmt.Sprintf(" %v", e.kind)
@@ -236,6 +239,15 @@ func statusString(st *Status) string {
 		s += fmt.Sprintf(", leader %d", st.Leader)
 	}
 	s += fmt.Sprintf(", last %s, flushed %s, commit %d", named(st.LastLog), named(st.Flushed), st.Commit)
+	if !st.Purged.IsZero() {
+		s += fmt.Sprintf(", purged up to %d", st.Purged.Index)
+	}
+	if !st.Snapshot.IsZero() {
+		s += fmt.Sprintf(", snapshot of %d", st.Snapshot.Index)
+	}
+	if st.WantsSnapshot {
+		s += ", wants a snapshot"
+	}
 	if st.Blocked {
 		s += ", blocked"
 	}
@@ -254,8 +266,11 @@ func statusString(st *Status) string {
 // peerString describes a leader's view of a peer.
 func peerString(p *PeerStatus) string {
 	how := "probing"
-	if p.Streaming {
+	switch {
+	case p.Streaming:
 		how = "streaming"
+	case p.Snapshot:
+		how = "waiting"
 	}
 	s := fmt.Sprintf("%d: match %d, next %d, %s, %d of %d bytes in flight", p.Node, p.Match, p.Next, how, p.InflightBytes, p.WindowBytes)
 	if !p.Voter {
@@ -263,6 +278,9 @@ func peerString(p *PeerStatus) string {
 	}
 	if p.CaughtUp {
 		s += ", caught up"
+	}
+	if p.Snapshot {
+		s += ", to be sent a snapshot"
 	}
 	if p.Lost {
 		s += ", lost its log"

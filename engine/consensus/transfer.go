@@ -55,6 +55,8 @@ func (c *Core) checkTarget(to codec.NodeID) error {
 		return fmt.Errorf("%w: node %d is a witness", ErrTransferTarget, to)
 	case !c.members.membership.Stays(to):
 		return fmt.Errorf("%w: node %d is about to be no voter any more", ErrTransferTarget, to)
+	case c.lead.peers[i].snapshot.wanted:
+		return fmt.Errorf("%w: node %d has lost its snapshot and waits for another", ErrTransferTarget, to)
 	}
 	return nil
 }
@@ -65,7 +67,7 @@ func (c *Core) bestPeer() *progress {
 	best := -1
 	for i := range c.lead.peers {
 		p := &c.lead.peers[i]
-		if i == c.members.self || p.witness || p.lost || p.state != stateStream || !c.members.membership.Stays(p.node) {
+		if i == c.members.self || p.witness || p.lost || p.snapshot.wanted || p.state != stateStream || !c.members.membership.Stays(p.node) {
 			continue
 		}
 		if best < 0 || p.match > c.lead.peers[best].match ||
@@ -197,16 +199,20 @@ func (p *preference) attempted(cfg *Config, now Instant) {
 	p.at = now.Add(p.wait)
 }
 
-// preferOther hands the leadership to a voter of greater priority that holds everything, if there is one.
+// preferOther hands the leadership to a voter of greater priority that holds everything, if there is one. A leader that
+// waits for a snapshot, and could apply nothing, prefers any other.
 func (c *Core) preferOther() {
 	l := &c.lead
 	if c.members.self < 0 || c.blocked() || c.now < max(c.prefer.at, l.since.Add(c.cfg.ElectionTimeoutMax)) {
 		return
 	}
-	own, best := c.members.priority[c.members.self], -1
+	own, best := int(c.members.priority[c.members.self]), -1
+	if c.wantsSnapshot() {
+		own = -1
+	}
 	for i := range l.peers {
 		p := &l.peers[i]
-		if i != c.members.self && c.members.priority[i] > own && !p.witness && c.members.membership.Stays(p.node) &&
+		if i != c.members.self && int(c.members.priority[i]) > own && !p.witness && c.members.membership.Stays(p.node) &&
 			c.caughtUp(p) && c.prompt(p) && (best < 0 || c.members.priority[i] > c.members.priority[best]) {
 			best = i
 		}

@@ -131,7 +131,8 @@ const (
 	// a peer which is being sent one still needs to follow it. Refused where nothing is left to remove.
 	InputPurge
 	// InputInstall: the snapshot described by Base is complete and durable on this node. Peer sent its last piece with
-	// Message, or, where Peer is 0, somebody brought it by hand. It is installed unless more than that is committed here.
+	// Message, or, where Peer is 0, somebody brought it by hand; then it may be refused. It is installed unless more than
+	// that is committed here.
 	InputInstall
 	// InputSnapshotLost: the transfer of a snapshot to Peer ended before its end. Leader only.
 	InputSnapshotLost
@@ -162,6 +163,8 @@ type Input struct {
 	Base     *codec.LogBase // for InputInstall
 	Token    uint64         // for InputRead: never used before in this life of the node
 	Lease    bool           // for InputRead
+	// MetadataOnly says that the snapshot of an InputInstall came without a state, as a witness gets it.
+	MetadataOnly bool
 }
 
 // Send is one message to one peer. When Frame is not zero the message is an append and the caller attaches the log's
@@ -199,6 +202,10 @@ type SnapshotSend struct {
 	To      codec.NodeID
 	Stream  uint64
 	AtLeast codec.Index // the last entry of the snapshot must not be below it; a newer one is to be taken if need be
+	// MetadataOnly says that the peer is a witness, which applies nothing: it gets Base, which is nil otherwise, without any
+	// state.
+	MetadataOnly bool
+	Base         *codec.LogBase
 }
 
 // Read is the answer to an [InputRead]: once everything up to Index is applied, the state machine may be read. With
