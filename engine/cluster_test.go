@@ -237,6 +237,9 @@ func (c *cluster) open(id codec.NodeID) {
 func (c *cluster) wire(cfg *Config) {
 	c.t.Helper()
 	if cfg.Log == nil {
+		if cfg.SnapshotDir == "" {
+			cfg.SnapshotDir = filepath.Join(cfg.Dir, "snapshots")
+		}
 		log, err := openLog(mustDefaults(c.t, *cfg))
 		if err != nil {
 			c.t.Fatal(err)

@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +28,8 @@ type registerDisk struct {
 	datas  []string
 	hashes []uint32
 	lie    error // returned by Applied
+
+	restores int
 }
 
 func newDiskRegister(d *registerDisk) *diskRegister {
@@ -59,11 +60,6 @@ func (s *diskRegister) Sync() (codec.LogID, error) {
 	s.disk.ids, s.disk.datas, s.disk.hashes = slices.Clone(s.ids), slices.Clone(s.datas), slices.Clone(s.hashes)
 	return s.last, nil
 }
-
-func (s *diskRegister) Snapshot() (SnapshotSource, error) {
-	return nil, errors.New("never asked for here")
-}
-func (s *diskRegister) Restore(io.Reader) error { return errors.New("never asked for here") }
 
 // onDisks gives each node's state machine a disk that outlives it.
 func onDisks(o clusterOptions) (clusterOptions, map[codec.NodeID]*registerDisk) {

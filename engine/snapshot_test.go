@@ -20,6 +20,8 @@ type keptRegister struct {
 	mu       sync.Mutex
 	hold     chan struct{} // nil, or: what WriteTo waits for
 	failing  error         // of WriteTo
+	panics   bool          // in WriteTo
+	endless  bool          // in WriteTo
 	restores int
 }
 
@@ -44,8 +46,16 @@ type registerSource struct {
 
 func (s *registerSource) WriteTo(w io.Writer) (int64, error) {
 	s.of.mu.Lock()
-	hold, failing := s.of.hold, s.of.failing
+	hold, failing, panics, endless := s.of.hold, s.of.failing, s.of.panics, s.of.endless
 	s.of.mu.Unlock()
+	for endless {
+		if n, err := w.Write(make([]byte, 1<<10)); err != nil {
+			return int64(n), err
+		}
+	}
+	if panics {
+		panic("no state today")
+	}
 	if failing != nil {
 		return 0, failing
 	}
@@ -62,12 +72,8 @@ func (s *registerSource) WriteTo(w io.Writer) (int64, error) {
 func (s *registerSource) Close() error { return nil }
 
 func (s *keptRegister) Restore(r io.Reader) error {
-	b, err := io.ReadAll(r)
+	state, err := readRegister(r)
 	if err != nil {
-		return err
-	}
-	var state registerState
-	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&state); err != nil {
 		return err
 	}
 	s.register.mu.Lock()
@@ -77,6 +83,14 @@ func (s *keptRegister) Restore(r io.Reader) error {
 	close(s.changed)
 	s.changed = make(chan struct{})
 	return nil
+}
+
+func readRegister(r io.Reader) (state registerState, err error) {
+	b, err := io.ReadAll(r)
+	if err == nil {
+		err = gob.NewDecoder(bytes.NewReader(b)).Decode(&state)
+	}
+	return state, err
 }
 
 // kept gives each node a register whose state can be taken. Those of the nodes that run are in the map.
