@@ -48,6 +48,7 @@ func newTransport(c *Config, incarnation codec.Incarnation) (pipeline.Transport,
 	message := codec.MessageHeaderSize + codec.FrameHeaderSize + 2*max(c.ProposalBytesMax, c.FrameBytesMax, 512<<10, c.SnapshotChunkBytes)
 	return netio.NewTCP(netio.Config{
 		Node: c.NodeID, ClusterID: c.ClusterID, Incarnation: incarnation, Listen: c.Listen, Insecure: c.Insecure,
-		MessageBytesMax: message, LaneBytesMax: 2*c.WindowBytesMax + message, Logger: c.logger(ComponentNetwork),
+		MessageBytesMax: message, LaneBytesMax: 2*max(c.WindowBytesMax, c.SnapshotWindowBytes) + message,
+		Logger: c.logger(ComponentNetwork),
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,7 +14,7 @@ import (
 )
 
 // request is what a command asks the nodes.
-type request struct{ method, path, body string }
+type request struct{ method, path, body, session string }
 
 // requestOf returns the request of a command with its arguments.
 func requestOf(name string, args []string) (request, error) {
@@ -23,12 +22,16 @@ func requestOf(name string, args []string) (request, error) {
 		arguments int
 		make      func() request
 	}{
-		"get":    {1, func() request { return request{"GET", key(args[0]), ""} }},
-		"put":    {2, func() request { return request{"PUT", key(args[0]), args[1]} }},
-		"cas":    {3, func() request { return request{"PUT", key(args[0]) + "?old=" + url.QueryEscape(args[1]), args[2]} }},
-		"del":    {1, func() request { return request{"DELETE", key(args[0]), ""} }},
-		"add":    {2, func() request { return request{"PUT", "/nodes/" + url.PathEscape(args[0]), args[1]} }},
-		"remove": {1, func() request { return request{"DELETE", "/nodes/" + url.PathEscape(args[0]), ""} }},
+		"get": {1, func() request { return request{method: "GET", path: key(args[0])} }},
+		"put": {2, func() request { return request{method: "PUT", path: key(args[0]), body: args[1]} }},
+		"cas": {3, func() request {
+			return request{method: "PUT", path: key(args[0]) + "?old=" + url.QueryEscape(args[1]), body: args[2]}
+		}},
+		"del": {1, func() request { return request{method: "DELETE", path: key(args[0])} }},
+		"add": {2, func() request {
+			return request{method: "PUT", path: "/nodes/" + url.PathEscape(args[0]), body: args[1]}
+		}},
+		"remove": {1, func() request { return request{method: "DELETE", path: "/nodes/" + url.PathEscape(args[0])} }},
 	}
 	c, ok := commands[name]
 	switch {
@@ -42,69 +45,98 @@ func requestOf(name string, args []string) (request, error) {
 
 func key(name string) string { return "/kv/" + url.PathEscape(name) }
 
+// client asks nodes, one after the other, until one answers.
+type client struct {
+	nodes   []string
+	timeout time.Duration // how long it goes on
+}
+
 // call runs a client's command and prints what it brings.
 func call(ctx context.Context, name string, args []string) error {
 	flags := flag.NewFlagSet("kv "+name, flag.ContinueOnError)
 	list := flags.String("nodes", "127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003", "HTTP `addresses` of nodes to ask")
-	timeout := flags.Duration("timeout", 10*time.Second, "how long to look for a node that can answer")
+	timeout := flags.Duration("timeout", 30*time.Second, "how long to go on asking until a node can answer")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	nodes := strings.Split(*list, ",")
+	c := client{strings.Split(*list, ","), *timeout}
 	if name == "status" {
-		return printStatus(ctx, nodes)
+		return c.printStatus(ctx)
 	}
 	r, err := requestOf(name, flags.Args())
 	if err != nil {
 		return err
 	}
-	body, err := ask(ctx, nodes, *timeout, r)
-	if err == nil && name == "get" {
-		fmt.Println(body)
-	} else if err == nil {
-		fmt.Println("ok")
+	answer := "ok"
+	switch name {
+	case "get":
+		answer, err = c.ask(ctx, r)
+	case "put", "cas", "del":
+		err = c.once(ctx, r)
+	default:
+		_, err = c.ask(ctx, r)
+	}
+	if err == nil {
+		fmt.Println(answer)
 	}
 	return err
 }
 
-// ask asks one node after the other until one answers. A node that can't be reached, or says that nothing has happened there,
-// is no reason to give up before the time is over: a new leader may be on its way.
-func ask(ctx context.Context, nodes []string, timeout time.Duration, r request) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// once asks for a write in a session of its own: it takes effect once, however often it is asked for.
+func (c client) once(ctx context.Context, r request) error {
+	id, err := c.ask(ctx, request{method: "POST", path: "/sessions"})
+	if err != nil {
+		return err
+	}
+	r.session = id + " 1"
+	if _, err := c.ask(ctx, r); err != nil {
+		return err // the session goes by eviction
+	}
+	_, err = c.ask(ctx, request{method: "DELETE", path: "/sessions/" + id})
+	return err
+}
+
+// ask asks for something that may be asked for again, until a node answers: a leader may be lost, and the next one on its way.
+func (c client) ask(ctx context.Context, r request) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	pause := time.NewTicker(100 * time.Millisecond)
 	defer pause.Stop()
 	last := errors.New("none was asked")
 	for i := 0; ctx.Err() == nil; i++ {
-		code, body, err := r.send(ctx, nodes[i%len(nodes)])
-		var op *net.OpError
+		code, body, err := r.send(ctx, c.nodes[i%len(c.nodes)])
 		switch {
-		case err == nil && code == http.StatusOK:
-			return body, nil
-		case err == nil && code == http.StatusServiceUnavailable:
-			last = errors.New(body)
-		case err == nil && code == http.StatusPreconditionFailed:
-			return "", fmt.Errorf("not set: the value is %q", body)
-		case err == nil:
-			return "", errors.New(body)
-		case errors.As(err, &op) && op.Op == "dial":
+		case err != nil && ctx.Err() == nil:
 			last = err
-		default:
-			return "", fmt.Errorf("%w; it may have happened or may not", err)
+		case code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
+			last = errors.New(body)
+		case code == http.StatusOK:
+			return body, nil
+		case code == http.StatusPreconditionFailed:
+			return "", fmt.Errorf("not set: the value is %q", body)
+		case code != 0:
+			return "", errors.New(strings.TrimSpace(body))
 		}
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
+		if i%len(c.nodes) == len(c.nodes)-1 {
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+			}
 		}
 	}
-	return "", fmt.Errorf("no node has answered within %v, the last one: %w", timeout, last)
+	return "", fmt.Errorf("no node has answered within %v, the last one: %w", c.timeout, last)
 }
 
 // send asks one node.
 func (r request) send(ctx context.Context, node string) (code int, body string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout+time.Second) // a node that works answers within requestTimeout
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, r.method, "http://"+node+r.path, strings.NewReader(r.body))
 	if err != nil {
 		return 0, "", err
+	}
+	if r.session != "" {
+		request.Header.Set("Session", r.session)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
@@ -112,16 +144,19 @@ func (r request) send(ctx context.Context, node string) (code int, body string, 
 	}
 	defer response.Body.Close()
 	b, err := io.ReadAll(response.Body)
-	return response.StatusCode, strings.TrimSuffix(string(b), "\n"), err
+	if err != nil {
+		return 0, "", err
+	}
+	return response.StatusCode, string(b), nil
 }
 
 // printStatus prints a line for each node.
-func printStatus(ctx context.Context, nodes []string) error {
+func (c client) printStatus(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	for _, node := range nodes {
+	for _, node := range c.nodes {
 		var s nodeStatus
-		_, body, err := request{"GET", "/status", ""}.send(ctx, node)
+		_, body, err := request{method: "GET", path: "/status"}.send(ctx, node)
 		if err == nil {
 			err = json.Unmarshal([]byte(body), &s)
 		}
@@ -129,8 +164,8 @@ func printStatus(ctx context.Context, nodes []string) error {
 			fmt.Printf("%s: %v\n", node, err)
 			continue
 		}
-		fmt.Printf("%s: node %d, %s, leader %d, term %d, applied %d of %d, members %s\n",
-			node, s.Node, s.Role, s.Leader, s.Term, s.Applied, s.Commit, s.Members)
+		fmt.Printf("%s: node %d, %s, leader %d, term %d, applied %d of %d, log from %d, snapshot at %d, members %s\n",
+			node, s.Node, s.Role, s.Leader, s.Term, s.Applied, s.Commit, s.First, s.Snapshot, s.Members)
 	}
 	return nil
 }

@@ -5,9 +5,9 @@
 //	      | HTTP, any node
 //	      v
 //	server: PUT, GET, DELETE /kv/KEY, ...               (server.go)
-//	      | Propose                  ^ get
-//	      v                          |
-//	engine.Raft ---- Apply ----> store, a map           (store.go)
+//	      | Submit                           ^ get
+//	      v                                  |
+//	engine.Raft -- Apply, Snapshot --> store, a map     (store.go)
 //	      | TCP
 //	      v
 //	the other nodes

@@ -57,6 +57,7 @@ func serve(ctx context.Context, args []string) error {
 	listen := flags.String("listen", "", "`address` for the other nodes (default 127.0.0.1:7000+ID)")
 	httpAddress := flags.String("http", "", "`address` for clients (default 127.0.0.1:8000+ID)")
 	first := flags.String("init", "", "`nodes` of a new cluster, ID=ADDRESS,...; on one of them, no harm later")
+	every := flags.Uint64("snapshot-entries", 10000, "`entries` from one snapshot to the next, and kept behind one for nodes that were away")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -74,6 +75,7 @@ func serve(ctx context.Context, args []string) error {
 	store := &store{values: map[string]string{}}
 	node, err := engine.Open(engine.Config{
 		NodeID: codec.NodeID(*id), ClusterID: "kv", Dir: *dir, Listen: *listen,
+		Snapshot: engine.SnapshotPolicy{Entries: *every}, Keep: engine.LogKeep{Entries: int64(*every)},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}, store)
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 )
 
+const snapshotEntries = 50
+
 // cluster is processes of this program on loopback, as README.md starts them.
 type cluster struct {
 	*testing.T
@@ -51,7 +53,8 @@ func build(t *testing.T) *cluster {
 // start starts a node and returns when it says where it listens.
 func (c *cluster) start(id int, more ...string) {
 	c.Helper()
-	args := append([]string{"serve", "-id", fmt.Sprint(id), "-dir", c.data(id), "-listen", c.peers[id], "-http", c.nodes[id]}, more...)
+	args := append([]string{"serve", "-id", fmt.Sprint(id), "-dir", c.data(id), "-listen", c.peers[id],
+		"-http", c.nodes[id], "-snapshot-entries", fmt.Sprint(snapshotEntries)}, more...)
 	cmd := exec.Command(c.binary, args...)
 	log, err := os.OpenFile(c.data(id)+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -96,16 +99,21 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// kv runs a client's command that asks the given nodes and returns what it prints.
-func (c *cluster) kv(command string, nodes []int, args ...string) (string, error) {
-	c.Helper()
+// addresses returns where the nodes answer clients.
+func (c *cluster) addresses(nodes []int) []string {
 	var list []string
 	for _, id := range nodes {
 		list = append(list, c.nodes[id])
 	}
+	return list
+}
+
+// kv runs a client's command that asks the given nodes and returns what it prints.
+func (c *cluster) kv(command string, nodes []int, args ...string) (string, error) {
+	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
 	defer cancel()
-	flags := []string{command, "-nodes", strings.Join(list, ",")}
+	flags := []string{command, "-nodes", strings.Join(c.addresses(nodes), ",")}
 	if command != "status" {
 		flags = append(flags, "-timeout", "30s")
 	}
@@ -165,6 +173,66 @@ func (c *cluster) leader(nodes []int) int {
 	return 0
 }
 
+// exactlyOnce asks for a swap twice, as a client does that got no answer to the first: the second one is not another swap.
+func (c *cluster) exactlyOnce(nodes []int) {
+	c.Helper()
+	client := client{c.addresses(nodes), time.Minute}
+	ask := func(r request) (string, error) { return client.ask(c.Context(), r) }
+	id, err := ask(request{method: "POST", path: "/sessions"})
+	if err != nil {
+		c.Fatal(err)
+	}
+	swap := func(serial int, old, value string) error {
+		_, err := ask(request{method: "PUT", path: "/kv/once?old=" + old, body: value, session: fmt.Sprint(id, " ", serial)})
+		return err
+	}
+	c.want("ok", "put", nodes, "once", "1")
+	for range 2 {
+		if err := swap(1, "1", "2"); err != nil {
+			c.Errorf("a swap that is asked for again: %v", err)
+		}
+	}
+	c.want("2", "get", nodes, "once")
+	if err := swap(2, "1", "3"); err == nil {
+		c.Error("another swap of the same is taken for the first one")
+	}
+	if _, err := ask(request{method: "DELETE", path: "/sessions/" + id}); err != nil {
+		c.Error(err)
+	}
+	if err := swap(3, "2", "3"); err == nil || !strings.Contains(err.Error(), id) {
+		c.Errorf("a swap in a session that has ended: %v, want an error that names session %s", err, id)
+	}
+}
+
+// fill puts that many values.
+func (c *cluster) fill(nodes []int, values int) {
+	c.Helper()
+	client := client{c.addresses(nodes), time.Minute}
+	for i := range values {
+		if _, err := client.ask(c.Context(), request{method: "PUT", path: fmt.Sprint("/kv/fill-", i), body: "x"}); err != nil {
+			c.Fatalf("%v\n%s", err, c.logs())
+		}
+	}
+}
+
+// untilPurged returns when no node's log begins with the first entry any more.
+func (c *cluster) untilPurged(nodes []int) {
+	c.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range 1000 {
+		purged := true
+		for _, status := range c.statuses(nodes) {
+			purged = purged && !strings.Contains(status, "log from 1,")
+		}
+		if purged {
+			return
+		}
+		<-tick.C
+	}
+	c.Fatalf("no log was purged: %v\n%s", c.statuses(nodes), c.logs())
+}
+
 func without(nodes []int, id int) []int {
 	return slices.DeleteFunc(slices.Clone(nodes), func(n int) bool { return n == id })
 }
@@ -177,6 +245,7 @@ func TestThreeProcesses(t *testing.T) {
 	c.start(1, "-init", first)
 	c.start(2)
 	c.start(3)
+	c.want("ok", "put", all, "kept", "in snapshots")
 	c.want("ok", "put", all, "color", "green")
 	c.want("green", "get", all, "color")
 	c.refused("no such key", "get", all, "colour")
@@ -186,9 +255,10 @@ func TestThreeProcesses(t *testing.T) {
 	c.want("ok", "del", all, "color")
 	c.refused("no such key", "get", all, "color")
 	c.want("ok", "put", all, "a/b c", "spaces and\nlines")
-	c.refused("node id \"x\", want a number above 0", "remove", all, "x")
+	c.refused("id \"x\", want a number above 0", "remove", all, "x")
 
 	lost := c.leader(all)
+	c.exactlyOnce(all)
 	if err := c.end(lost, syscall.SIGKILL); err == nil {
 		t.Error("a killed process ends without an error")
 	}
@@ -206,6 +276,13 @@ func TestThreeProcesses(t *testing.T) {
 	c.start(4)
 	c.want("ok", "add", all, "4", c.peers[4])
 	c.want("ok", "remove", all, fmt.Sprint(lost))
+	c.want("brown", "get", now, "color")
+	c.fill(now, 4*snapshotEntries)
+	c.untilPurged(now)
+	lost = c.leader(now)
+	_ = c.end(lost, syscall.SIGKILL)
+	c.want("in snapshots", "get", now, "kept")
+	c.start(lost)
 	c.want("brown", "get", now, "color")
 	for id, status := range c.statuses(now) {
 		if want := fmt.Sprint("[majority of ", now, "]"); id == c.leader(now) && !strings.Contains(status, want) {

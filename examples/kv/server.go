@@ -17,7 +17,6 @@ import (
 
 const (
 	requestTimeout = 5 * time.Second
-	changeTimeout  = time.Minute // a new node has to catch up before it is a voter
 	valueBytesMax  = 1 << 20
 )
 
@@ -33,24 +32,31 @@ type server struct {
 //	PUT    /kv/KEY          sets it to the body
 //	PUT    /kv/KEY?old=OLD  the same if its value is OLD; else 412 and its value, or 404
 //	DELETE /kv/KEY
+//	POST   /sessions        opens a session and returns its ID
+//	DELETE /sessions/ID     ends it
 //	GET    /status          the node as JSON
 //	PUT    /nodes/ID        adds the node that listens at the address in the body
 //	DELETE /nodes/ID        removes the node
 //
 // 503 says that nothing has happened here: ask the node that it names, or any other. 504 says that what was asked for may
-// have happened or may not.
+// have happened or may not. A write with the header "Session: ID SERIAL", serials from 1 on, takes effect once at most: ask
+// for it again, anywhere, until there is an answer, and then use the next serial.
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /kv/{key...}":    s.get,
-		"PUT /kv/{key...}":    s.put,
-		"DELETE /kv/{key...}": s.delete,
-		"GET /status":         s.status,
-		"PUT /nodes/{id}":     s.addNode,
-		"DELETE /nodes/{id}":  s.removeNode,
+		"GET /kv/{key...}":      s.get,
+		"PUT /kv/{key...}":      s.put,
+		"DELETE /kv/{key...}":   s.delete,
+		"POST /sessions":        s.openSession,
+		"DELETE /sessions/{id}": s.closeSession,
+		"GET /status":           s.status,
+		"PUT /nodes/{id}":       s.addNode,
+		"DELETE /nodes/{id}":    s.removeNode,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := serve(w, r); err != nil {
+			ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+			defer cancel()
+			if err := serve(w, r.WithContext(ctx)); err != nil {
 				http.Error(w, err.Error(), statusOf(err))
 			}
 		})
@@ -60,8 +66,6 @@ func (s *server) handler() http.Handler {
 
 // statusOf says what an error means to a client.
 func statusOf(err error) int {
-	var notLeader *engine.NotLeaderError
-	var unknown *engine.UnknownError
 	switch {
 	case errors.Is(err, errNoSuchKey):
 		return http.StatusNotFound
@@ -69,9 +73,11 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, engine.ErrChangeInProgress):
 		return http.StatusConflict
-	case errors.As(err, &unknown), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, new(*engine.SessionExpiredError)):
+		return http.StatusGone
+	case errors.As(err, new(*engine.UnknownError)), errors.Is(err, context.DeadlineExceeded):
 		return http.StatusGatewayTimeout
-	case errors.As(err, &notLeader), errors.Is(err, engine.ErrBusy), errors.Is(err, engine.ErrStopped):
+	case errors.As(err, new(*engine.NotLeaderError)), errors.Is(err, engine.ErrBusy), errors.Is(err, engine.ErrStopped):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
@@ -86,13 +92,60 @@ func (s *server) propose(r *http.Request, c command) (a answer, err error) {
 	if err != nil {
 		return a, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-	defer cancel()
-	result, err := s.node.Propose(ctx, data)
+	proposal := engine.Proposal{Data: data}
+	if header := r.Header.Get("Session"); header != "" {
+		var id engine.SessionID
+		if _, err := fmt.Sscan(header, &id, &proposal.Serial); err != nil {
+			return a, fmt.Errorf("%w: header Session is %q, want ID SERIAL", errBadRequest, header)
+		}
+		if proposal.Session, err = s.session(id, proposal.Serial); err != nil {
+			return a, err
+		}
+	}
+	result, err := s.node.Submit(r.Context(), proposal)
 	if err != nil {
 		return a, err
 	}
 	return a, json.Unmarshal(result.Data, &a)
+}
+
+// session returns a client's session as it stands when the command of that serial is the only one without an answer.
+func (s *server) session(id engine.SessionID, serial uint64) (*engine.Session, error) {
+	session, err := engine.ResumeSession(s.node, engine.SessionState{ID: id, Next: serial + 1, Open: []uint64{serial}})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
+	}
+	return session, nil
+}
+
+func (s *server) openSession(w http.ResponseWriter, r *http.Request) error {
+	session, err := s.node.OpenSession(r.Context())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(w, session.ID())
+	return err
+}
+
+func (s *server) closeSession(_ http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	session, err := s.session(engine.SessionID(id), 1)
+	if err != nil {
+		return err
+	}
+	return session.Close(r.Context())
+}
+
+// pathID returns the ID in the request's path.
+func pathID(r *http.Request) (uint64, error) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil || id == 0 {
+		return 0, fmt.Errorf("%w: id %q, want a number above 0", errBadRequest, r.PathValue("id"))
+	}
+	return id, nil
 }
 
 func (s *server) get(w http.ResponseWriter, r *http.Request) error {
@@ -149,6 +202,7 @@ type nodeStatus struct {
 	Leader          codec.NodeID // 0: none is known
 	Term            codec.Term
 	Applied, Commit codec.Index
+	First, Snapshot codec.Index // first entry in the log, last one in the newest snapshot
 	Members         string
 }
 
@@ -156,7 +210,8 @@ func (s *server) status(w http.ResponseWriter, _ *http.Request) error {
 	m := s.node.Metrics()
 	return json.NewEncoder(w).Encode(nodeStatus{
 		Node: s.node.NodeID(), Role: m.Role.String(), Leader: m.Leader, Term: m.Vote.Leader.Term,
-		Applied: m.Applied, Commit: m.Commit, Members: fmt.Sprint(m.Membership.Configs),
+		Applied: m.Applied, Commit: m.Commit, First: m.Snapshots.Purged.Index + 1, Snapshot: m.Snapshots.Newest.Index,
+		Members: fmt.Sprint(m.Membership.Configs),
 	})
 }
 
@@ -173,12 +228,10 @@ func (s *server) removeNode(_ http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) change(r *http.Request, change func(codec.NodeID) engine.Change) error {
-	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
-	if err != nil || id == 0 {
-		return fmt.Errorf("%w: node id %q, want a number above 0", errBadRequest, r.PathValue("id"))
+	id, err := pathID(r)
+	if err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
-	defer cancel()
-	_, err = s.node.ChangeMembership(ctx, change(codec.NodeID(id)))
+	_, err = s.node.ChangeMembership(r.Context(), change(codec.NodeID(id)))
 	return err
 }
