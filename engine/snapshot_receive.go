@@ -6,7 +6,6 @@ import (
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
 	"github.com/millrace/millrace/engine/shipment"
-	"github.com/millrace/millrace/wal/snapshot"
 )
 
 // arrival is a snapshot that is complete and durable here, with what is needed to install it.
@@ -51,11 +50,12 @@ func (k *keeper) complete(a shipment.Arrival) {
 // install offers a snapshot to the core, which says whether it is to be installed.
 func (k *keeper) install(a *arrival) {
 	k.arrived = a
-	k.l.step(consensus.Input{Kind: consensus.InputInstall, Peer: a.Peer, Message: a.Message, Base: &a.Base})
+	k.l.step(consensus.Input{Kind: consensus.InputInstall, Peer: a.Peer, Message: a.Message, Base: &a.Base, MetadataOnly: k.store == nil})
 	k.arrived = nil
 }
 
-// replace makes the snapshot that was offered last the state of this node. The core has let the log begin behind it.
+// replace makes the snapshot that was offered last the state of this node. The log begins behind it, or
+// holds its last entry.
 func (k *keeper) replace(base *codec.LogBase) {
 	a := k.arrived
 	if a == nil || a.Base.ID != base.ID {
@@ -64,14 +64,7 @@ func (k *keeper) replace(base *codec.LogBase) {
 	k.installed++
 	k.l.logs.snapshots.Info("snapshot installed", "entry", base.ID, "bytes", a.Info.Size, "from", a.Peer)
 	k.l.loseUpTo(base.ID.Index)
-	k.newest, k.newestAt = a.Info, k.l.now
-	if k.store == nil { // a witness
-		k.newest = snapshot.Info{}
-		k.l.fed, k.marker = base.ID.Index, base.ID.Index
-		k.l.applier.Restore(*base, nil, nil, func(error) {})
-		return
-	}
-	k.full = a.Info.Size
+	k.newest, k.newestAt, k.full = a.Info, k.l.now, a.Info.Size
 	k.sizes.reset()
 	k.marked = 0
 	k.restore(a.Info, a.sessions)

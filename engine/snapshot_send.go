@@ -62,7 +62,7 @@ func (k *keeper) wish(w consensus.SnapshotSend) {
 	if s.sender == nil {
 		return
 	}
-	if s.info.Base.ID.Index < w.AtLeast || s.sender.Vote() != k.l.status.Vote {
+	if s.info.Base.ID.Index < w.AtLeast || w.MetadataOnly != (s.info.Size == 0) || s.sender.Vote() != k.l.status.Vote {
 		s.stop()
 		return
 	}
@@ -129,7 +129,7 @@ func (k *keeper) startSending() {
 		return int(a.to.To) - int(b.to.To)
 	})
 	for _, s := range waiting {
-		info, ok := k.find(s.to.AtLeast, !k.isWitness(s.to.To))
+		info, ok := k.sendable(s)
 		if !ok {
 			continue // takeRound takes one
 		}
@@ -141,20 +141,19 @@ func (k *keeper) startSending() {
 	}
 }
 
-func (k *keeper) isWitness(id codec.NodeID) bool {
-	m := k.l.core.Membership()
-	if m == nil {
-		return false
+// sendable returns what can be sent to a peer now. A witness needs no state, and so no file.
+func (k *keeper) sendable(s *sending) (snapshot.Info, bool) {
+	if s.to.MetadataOnly {
+		return snapshot.Info{Base: *s.to.Base}, true
 	}
-	n, _ := m.Node(id)
-	return n.Witness
+	return k.find(s.to.AtLeast, true)
 }
 
 // sendWants reports whether a peer needs a snapshot that is not there yet.
 func (k *keeper) sendWants() bool {
-	for id, s := range k.sends {
+	for _, s := range k.sends {
 		if s.sender == nil && k.l.now >= s.retry {
-			if _, ok := k.find(s.to.AtLeast, !k.isWitness(id)); !ok {
+			if _, ok := k.sendable(s); !ok {
 				return true
 			}
 		}
@@ -178,7 +177,7 @@ func (k *keeper) startSender(s *sending, info snapshot.Info) {
 		Open:  func() (shipment.File, error) { return k.store.OpenRaw(info) },
 		Ended: func(err error) { k.post(func(k *keeper) { k.lost(to, info, err) }) },
 	}
-	if k.isWitness(to) {
+	if s.to.MetadataOnly {
 		sc.ID, sc.Base, sc.Open = codec.SnapshotID{Log: info.Base.ID}, &info.Base, nil
 	}
 	sender = shipment.NewSender(sc, s.to.Stream)

@@ -134,7 +134,7 @@ func (k *keeper) takeDeadline() consensus.Instant {
 
 // find returns the newest snapshot that holds everything up to an entry, and the state where that is wanted.
 func (k *keeper) find(at codec.Index, full bool) (snapshot.Info, bool) {
-	if k.newest.Base.ID.Index < at {
+	if k.store == nil || k.newest.Base.ID.Index < at {
 		return snapshot.Info{}, false
 	}
 	for _, info := range k.store.List() {
