@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/wal/vfs"
 )
 
@@ -15,6 +16,7 @@ type batch struct {
 	first   uint64 // sequence of the first record
 	bytes   []byte
 	records []span
+	frames  []codec.Frame // of the framed records, in order
 }
 
 // span is where a record stands in a batch: its length prefix from start, its envelope from data.
@@ -27,7 +29,8 @@ func (b *batch) reset(first uint64) {
 	if cap(b.bytes) > batchBytesKept {
 		b.bytes = nil
 	}
-	b.first, b.bytes, b.records = first, b.bytes[:0], b.records[:0]
+	clear(b.frames)
+	b.first, b.bytes, b.records, b.frames = first, b.bytes[:0], b.records[:0], b.frames[:0]
 }
 
 // add appends a record and completes h with its CRC.

@@ -11,12 +11,15 @@ import (
 const (
 	SegmentBytesDefault   = 4 << 20
 	RecentBytesMaxDefault = 64 << 20
+	ReclaimPercentDefault = 50
 )
 
 // Bounds of [Config].
 const (
-	SegmentBytesMin = 4 << 10
-	SegmentBytesMax = 1 << 30
+	SegmentBytesMin   = 4 << 10
+	SegmentBytesMax   = 1 << 30
+	ReclaimPercentMin = 10
+	ReclaimPercentMax = 90
 )
 
 // Config holds the settings of one log. It is copied and validated once by [Open]; the zero value of a field with a
@@ -39,6 +42,12 @@ type Config struct {
 	// are kept beyond it. Default 64 MiB: several seconds of a busy group, so that a follower that keeps up never makes
 	// the log read its files. Want 0 or more.
 	RecentBytesMax int
+	// ReclaimPercent is how much of the oldest file, or of all files but the newest together, may be records that do not count
+	// any more (purged and truncated entries, votes and bases that were replaced) before what still counts in the oldest is
+	// written again at the end and the file removed. In percent; default 50: then no more is written again than was written
+	// new, and the log takes no more than about twice the space of what its groups hold, however far one of them lags behind.
+	// Less takes less space and writes more. Want 10 to 90. A file in which nothing counts goes at once.
+	ReclaimPercent int
 	// Logger is told about repairs and about the error that poisons the log. Default: nobody.
 	Logger *slog.Logger
 }
@@ -49,6 +58,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RecentBytesMax == 0 {
 		c.RecentBytesMax = RecentBytesMaxDefault
+	}
+	if c.ReclaimPercent == 0 {
+		c.ReclaimPercent = ReclaimPercentDefault
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -68,6 +80,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("wal: SegmentBytes is %d, want %d to %d", c.SegmentBytes, SegmentBytesMin, SegmentBytesMax)
 	case c.RecentBytesMax < 0:
 		return fmt.Errorf("wal: RecentBytesMax is %d, want 0 (the default) or more", c.RecentBytesMax)
+	case c.ReclaimPercent < ReclaimPercentMin || c.ReclaimPercent > ReclaimPercentMax:
+		return fmt.Errorf("wal: ReclaimPercent is %d, want %d to %d", c.ReclaimPercent, ReclaimPercentMin, ReclaimPercentMax)
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func TestCrashDuringRepair(t *testing.T) {
 				t.Fatal(err)
 			}
 			second.groups[0].append(2, 50)
-			second.log.Pump()
+			second.pump()
 			if err := second.close(); err != nil {
 				t.Fatal(err)
 			}
@@ -424,7 +424,7 @@ func TestCleanCloseAfterACrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		work()
-		w.log.Pump()
+		w.pump()
 	}
 	clean := func() bool {
 		t.Helper()

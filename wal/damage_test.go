@@ -418,7 +418,7 @@ func TestDamageReplayNeverInfers(t *testing.T) {
 		mustClose(t, l)
 		tail := p.tail(t)
 		b := p.read(t, tail)
-		s, err := scanLog(p.fs, p.folder(), mustIdentity(t, p))
+		s, err := scanLog(p.fs, p.cfg.Dir, mustIdentity(t, p))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,7 +26,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		var again batch
 		crc := codec.Checksum(r.payload)
-		if r.kind == kindFrame {
+		if r.kind.framed() {
 			crc = r.frame.Checksum()
 		}
 		h := r.header
@@ -34,7 +34,9 @@ func FuzzRecord(f *testing.F) {
 		if !bytes.Equal(again.bytes, src[:r.size]) {
 			t.Fatalf("%x reads as a record that writes as %x", src[:r.size], again.bytes)
 		}
-		if err := newBook().replay(&r); err != nil && !errors.Is(err, codec.ErrCorrupt) && !errors.Is(err, codec.ErrVersion) {
+		bk := newBook()
+		bk.begin(segment{first: 1})
+		if err := bk.replay(&r); err != nil && !errors.Is(err, codec.ErrCorrupt) && !errors.Is(err, codec.ErrVersion) {
 			t.Fatal(err)
 		}
 	})
@@ -117,14 +119,15 @@ func damageable(t testing.TB) (*vfs.Mem, Config, []codec.Entry) {
 // FuzzOperations: sequences of writes, truncations, votes, reads, flushes, kills, power cuts and clean closes against a
 // plain slice.
 func FuzzOperations(f *testing.F) {
-	f.Add([]byte{0, 3, 0, 200, 5, 0, 1, 2, 5, 0, 4, 9, 7, 1, 0, 1, 5, 0, 8, 0})
-	f.Add([]byte{0, 9, 0, 77, 5, 0, 11, 5, 0, 3, 5, 0, 8, 0, 12, 6, 0, 8, 2, 4, 5, 0, 7, 1, 11, 0, 9, 3, 4, 2, 8, 0})
-	f.Add([]byte{0, 255, 0, 255, 0, 255, 0, 255, 5, 0, 2, 7, 6, 3, 9, 3, 3, 0, 8, 0, 0, 9, 5, 0, 10, 77})
+	f.Add([]byte{0, 3, 0, 200, 9, 0, 1, 2, 9, 0, 4, 9, 10, 1, 0, 1, 9, 0, 11, 0})
+	f.Add([]byte{0, 255, 0, 255, 0, 255, 0, 255, 9, 0, 2, 7, 8, 3, 12, 3, 3, 0, 11, 0, 0, 9, 9, 0, 13, 77})
+	f.Add([]byte{0, 9, 0, 77, 9, 0, 5, 5, 0, 3, 9, 0, 11, 0, 6, 6, 0, 8, 2, 4, 9, 0, 10, 1, 5, 0, 12, 3, 4, 2, 11, 0})
+	f.Add([]byte{29, 1, 28, 99, 8, 7, 35, 3, 7, 15, 7, 15, 5, 1, 9, 15, 7, 15, 5, 1, 10, 1, 7, 15, 5, 2, 9, 15, 12, 8, 21, 7, 19, 1, 9, 9, 11, 0})
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		if len(ops) > 400 {
 			return
 		}
-		w := newWorld()
+		w := newWorldOf(3)
 		if err := w.open(); err != nil {
 			t.Fatal(err)
 		}
@@ -136,6 +139,7 @@ func FuzzOperations(f *testing.F) {
 		if err := w.close(); err != nil {
 			t.Fatal(err)
 		}
+		w.idle = nil
 		if err := w.open(); err != nil {
 			t.Fatal(err)
 		}
@@ -143,8 +147,27 @@ func FuzzOperations(f *testing.F) {
 }
 
 func fuzzStep(t *testing.T, w *world, op, arg byte) error {
-	p := w.groups[codec.GroupID(arg&1)]
-	switch op % 13 {
+	p := w.groups[codec.GroupID(op/14)%3]
+	switch op %= 14; {
+	case op < 8 && w.idle[p.id]:
+	case op < 8:
+		fuzzGroup(t, w, p, op, arg)
+	case op == 8:
+		w.remember(codec.NodeID(arg))
+	case op == 9: // several batches
+		for range arg % 16 {
+			w.pump()
+		}
+		w.pump()
+		return checkBook(w)
+	default:
+		return fuzzRestart(w, op, arg)
+	}
+	return nil
+}
+
+func fuzzGroup(t *testing.T, w *world, p *promises, op, arg byte) {
+	switch op {
 	case 0:
 		p.append(1+int(arg)%7, int(arg)*5)
 	case 1:
@@ -154,33 +177,36 @@ func fuzzStep(t *testing.T, w *world, op, arg byte) error {
 	case 3:
 		p.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: codec.LeaderID{Term: codec.Term(arg), Node: 3}, Committed: arg > 100}})
 	case 4:
-		fuzzRead(t, w, p, codec.Index(arg))
+		fuzzRead(t, w, p, p.now().base.ID.Index+codec.Index(arg%64)-min(p.now().base.ID.Index, 3))
 	case 5:
-		w.log.Pump()
+		p.purge(codec.Index(arg % 32))
 	case 6:
-		w.log.RememberPeer(codec.NodeID(arg), codec.Incarnation{arg}, func(err error) {
-			if err == nil {
-				w.peers[codec.NodeID(arg)] = codec.Incarnation{arg}
-			}
-		})
-	case 7: // killed
+		p.jump(1 + codec.Index(arg%32))
+	case 7: // fills segments
+		for range 1 + arg%16 {
+			p.append(1, 900)
+			w.pump()
+		}
+	}
+}
+
+func fuzzRestart(w *world, op, arg byte) error {
+	switch op {
+	case 10: // killed
 		w.mem.Kill()
-		return w.open()
-	case 8:
+	case 11:
 		if err := w.close(); err != nil {
 			return err
 		}
-		return w.open()
-	case 11:
-		p.purge(codec.Index(arg % 32))
-	case 12:
-		p.jump(1 + codec.Index(arg%32))
-	case 9, 10: // power cut
+	default: // power cut
 		next := w.on(w.mem.Crash(vfs.RandomCrash(uint64(arg))))
 		*w = *next
-		return w.open()
 	}
-	return nil
+	w.idle = map[codec.GroupID]bool{2: arg&1 != 0}
+	if err := w.open(); err != nil {
+		return err
+	}
+	return checkBook(w)
 }
 
 // fuzzRead asks for an index in memory or in the files and compares what comes with the model.

@@ -22,10 +22,12 @@ type Group struct {
 
 // groupWriter is what the writer keeps of a group.
 type groupWriter struct {
-	batch       uint64 // number of the newest batch that holds writes of the group
-	records     bool   // that batch holds records of it
-	seq         uint64 // newest write taken
-	reported    uint64 // newest write reported as durable
+	batch       uint64  // number of the newest batch that holds writes of the group
+	records     bool    // that batch holds records of it
+	seq         uint64  // newest write taken
+	ends        endings // what that batch takes from the group's log
+	reported    uint64  // newest write reported as durable
+	rides       uint64  // number of the newest batch that saves its commit
 	commit      codec.Index
 	commitSaved codec.Index
 }

@@ -265,7 +265,7 @@ func TestAppendersWriteTheSameBytes(t *testing.T) {
 		var s *scan
 		var err error
 		for life := range 3 { // each opens at whatever size the tail has
-			if s, err = scanLog(p.fs, p.folder(), mustIdentity(t, p)); err != nil {
+			if s, err = scanLog(p.fs, p.cfg.Dir, mustIdentity(t, p)); err != nil {
 				t.Fatal(err)
 			}
 			var a appender

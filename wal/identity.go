@@ -14,11 +14,12 @@ import (
 )
 
 // Names in a log's directory. The lock file is empty; segments are files of the folder wal named by the sequence of
-// their first record, 20 digits. What a repair cuts off is kept in files that end in brokenSuffix; a file that ends in
+// their first record, 20 digits; RECLAIMED says which of the first are gone. What a repair cuts off is kept in files that end in brokenSuffix; a file that ends in
 // tempSuffix is unfinished and swept.
 const (
 	lockName      = "LOCK"
 	identityName  = "IDENTITY"
+	frontName     = "RECLAIMED"
 	segmentFolder = "wal"
 	brokenSuffix  = ".broken"
 	tempSuffix    = ".TEMP"
@@ -122,6 +123,9 @@ func createIdentity(fsys vfs.FS, cfg *Config, random io.Reader) (identity, error
 				filepath.Join(cfg.Dir, identityName), info.Size, seg.name, err, codec.ErrCorrupt)
 		}
 	}
+	if mark := filepath.Join(cfg.Dir, frontName); !missing(fsys, mark) {
+		return identity{}, fmt.Errorf("wal: %s is missing, but there is %s: %w", filepath.Join(cfg.Dir, identityName), mark, codec.ErrCorrupt)
+	}
 	id := identity{cluster: cfg.ClusterID, node: cfg.Node}
 	if _, err := io.ReadFull(random, id.incarnation[:]); err != nil {
 		return identity{}, fmt.Errorf("wal: random incarnation: %w", err)
@@ -142,6 +146,11 @@ func createIdentity(fsys vfs.FS, cfg *Config, random io.Reader) (identity, error
 		}
 	}
 	return id, writeAside(fsys, filepath.Join(cfg.Dir, identityName), id.append(nil))
+}
+
+func missing(fsys vfs.FS, name string) bool {
+	_, err := fsys.Stat(name)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // writeAside makes a file in one step: all of it or nothing. Its bytes are durable when writeAside returns, its name
@@ -169,3 +178,7 @@ func writeAside(fsys vfs.FS, name string, b []byte) error {
 }
 
 func segmentFolderOf(cfg *Config) string { return filepath.Join(cfg.Dir, segmentFolder) }
+
+func segmentOf(cfg *Config, first uint64) segment {
+	return segment{segmentName(segmentFolderOf(cfg), first), first}
+}

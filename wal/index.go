@@ -7,19 +7,20 @@ import (
 	"github.com/millrace/millrace/codec"
 )
 
-// frameRef says where a frame of a group stands: the entries it contributes, and the sequence of its record. Where a
-// truncation fell inside the frame, meta.Count is smaller than what the record holds.
+// frameRef says where a frame of a group stands: the entries it contributes, and the record that holds it. Where a truncation
+// fell inside the frame, meta.Count is smaller than what the record holds. A group's loop knows the record that was written
+// first; only the book knows where a frame was moved to.
 type frameRef struct {
 	meta codec.FrameMeta
-	seq  uint64
+	at   spot
 	cut  bool // it was cut while not in memory: meta.Size is still that of the whole
 }
 
 // index is a group's log without the bytes, and the newest of the bytes.
 //
-// Owner: the group's loop, once the group is open; before that whoever replays.
+// Owner: the group's loop, or the book.
 //
-// Invariant: refs stand without gaps, ascending from behind base, and so do their sequences. recent[recentHead:] are the
+// Invariant: refs stand without gaps, ascending from behind base. recent[recentHead:] are the
 // frames of the newest refs, one for one.
 type index struct {
 	base        codec.LogID // the last entry that is not in the log any more; zero for none
@@ -56,11 +57,11 @@ func (x *index) cached(position int) (codec.Frame, bool) {
 }
 
 // appendRef adds a frame that is not in memory.
-func (x *index) appendRef(meta codec.FrameMeta, seq uint64) error {
+func (x *index) appendRef(meta codec.FrameMeta, at spot) error {
 	if want := x.last() + 1; meta.First != want {
 		return fmt.Errorf("frame of group %d starts at index %d, want %d: %w", meta.Group, meta.First, want, codec.ErrCorrupt)
 	}
-	x.refs = append(x.refs, frameRef{meta: meta, seq: seq})
+	x.refs = append(x.refs, frameRef{meta: meta, at: at})
 	return nil
 }
 
@@ -71,7 +72,7 @@ func (x *index) append(f codec.Frame, meta codec.FrameMeta, seq uint64) {
 		clear(x.recent[n:])
 		x.recent, x.recentHead = x.recent[:n], 0
 	}
-	x.refs = append(x.refs, frameRef{meta: meta, seq: seq})
+	x.refs = append(x.refs, frameRef{meta: meta, at: spot{seq: seq}})
 	x.recent = append(x.recent, f)
 	x.recentBytes += len(f.Bytes())
 }
@@ -80,7 +81,7 @@ func (x *index) append(f codec.Frame, meta codec.FrameMeta, seq uint64) {
 func (x *index) evict(durable uint64, max int) {
 	for x.recentBytes > max && x.recentHead < len(x.recent) {
 		oldest := len(x.refs) - (len(x.recent) - x.recentHead)
-		if x.refs[oldest].seq > durable {
+		if x.refs[oldest].at.seq > durable {
 			return
 		}
 		x.forgetOldest()
@@ -205,8 +206,8 @@ func (ref *frameRef) part(f codec.Frame) (codec.Frame, error) {
 	m := f.Meta()
 	if m.Group != ref.meta.Group || m.Leader != ref.meta.Leader || m.First != ref.meta.First ||
 		m.Kind != ref.meta.Kind || m.Count < ref.meta.Count {
-		return codec.Frame{}, fmt.Errorf("record %d holds %d entries up to %v of group %d, want %d up to %v of group %d: %w",
-			ref.seq, m.Count, m.LastID(), m.Group, ref.meta.Count, ref.meta.LastID(), ref.meta.Group, codec.ErrCorrupt)
+		return codec.Frame{}, fmt.Errorf("record holds %d entries up to %v of group %d, want %d up to %v of group %d: %w",
+			m.Count, m.LastID(), m.Group, ref.meta.Count, ref.meta.LastID(), ref.meta.Group, codec.ErrCorrupt)
 	}
 	if m.Count == ref.meta.Count {
 		return f, nil

@@ -24,11 +24,12 @@ type Log struct {
 	lock        io.Closer
 	identity    identity
 	fingerprint uint32
-	book        *book // groups not yet opened; guarded by queue.mu
+	book        *book
 	clean       bool
 	queue       queue
 	writer      writer
 	reader      reader
+	reclaimer   reclaimer
 	durable     atomic.Uint64 // stored by the writer, loaded by the groups
 	counters    counters
 	manual      bool
@@ -39,7 +40,8 @@ type Log struct {
 }
 
 type counters struct {
-	syncs, dirSyncs, batches, records, bytesWritten, segments, recentBytes, coldReads atomic.Int64
+	syncs, dirSyncs, batches, records, bytesWritten, recentBytes, coldReads atomic.Int64
+	moved, movedBytes, reclaimed, reclaimedBytes                            atomic.Int64
 }
 
 // Stats are counts since the log was opened, and sizes now.
@@ -50,8 +52,15 @@ type Stats struct {
 	Records      int64 // records written
 	BytesWritten int64 // bytes of them in the files
 	Segments     int64 // files of the log now
+	LiveBytes    int64 // bytes in them of records that count: frames in the groups' logs, votes, and what else is newest of its kind
+	DeadBytes    int64 // bytes in them of records that don't
 	RecentBytes  int64 // frames in memory now, all groups
 	ColdReads    int64 // frames read from the files
+
+	MovedRecords      int64 // records written again so that an old file could go
+	MovedBytes        int64 // bytes of them in the files
+	ReclaimedSegments int64 // files whose space came back
+	ReclaimedBytes    int64 // bytes that were in them
 }
 
 // Simulation is what a log stands on when it is not the machine.
@@ -115,6 +124,7 @@ func open(cfg Config, on Simulation, openAppender func(*scan, *Config) (appender
 	if !l.manual {
 		go l.writeLoop()
 		go l.reader.loop()
+		l.reader.signal()
 	}
 	return l, nil
 }
@@ -130,7 +140,7 @@ func (l *Log) load(random io.Reader) (*scan, error) {
 	}
 	l.identity, l.fingerprint = id, id.fingerprint()
 	folder := segmentFolderOf(&l.cfg)
-	s, err := scanLog(l.fsys, folder, l.fingerprint)
+	s, err := scanLog(l.fsys, l.cfg.Dir, l.fingerprint)
 	if err != nil {
 		return nil, err
 	}
@@ -145,13 +155,15 @@ func (l *Log) load(random io.Reader) (*scan, error) {
 	return s, nil
 }
 
-// sweep removes an unfinished identity and makes the names in the directory durable: the identity's, if it is new or
-// whoever made it was killed before it could.
+// sweep removes what is unfinished and makes the names in the directory durable: the identity's, if it is new or whoever
+// made it was killed before it could, and that of the mark of what was reclaimed.
 func (l *Log) sweep() error {
-	temp := filepath.Join(l.cfg.Dir, identityName+tempSuffix)
-	if _, err := l.fsys.Stat(temp); err == nil {
-		if err := l.fsys.Remove(temp); err != nil {
-			return fmt.Errorf("wal: sweep: %w", err)
+	for _, name := range []string{identityName, frontName} {
+		temp := filepath.Join(l.cfg.Dir, name+tempSuffix)
+		if _, err := l.fsys.Stat(temp); err == nil {
+			if err := l.fsys.Remove(temp); err != nil {
+				return fmt.Errorf("wal: sweep: %w", err)
+			}
 		}
 	}
 	if err := l.fsys.SyncDir(l.cfg.Dir); err != nil {
@@ -166,10 +178,7 @@ func (l *Log) begin(s *scan) error {
 	l.book, l.clean = s.book, s.book.sealed && s.bad == nil && len(s.stale) == 0
 	l.queue = queue{next: s.last + 1, groups: map[codec.GroupID]*Group{}, peers: s.book.peersCopy(), wake: make(chan struct{}, 1)}
 	l.reader = reader{log: l, wake: make(chan struct{}, 1), chunk: make([]byte, scanChunkBytes)}
-	for _, i := range s.accepted {
-		l.reader.segments = append(l.reader.segments, s.list.segments[i])
-	}
-	l.counters.segments.Store(int64(len(s.accepted)))
+	l.reclaimer = reclaimer{log: l}
 	l.writer = writer{log: l, appender: l.writer.appender, seq: s.last + 1, crc: s.crc, durable: s.durable}
 	if err := l.sizeCuts(); err != nil {
 		return err
@@ -194,7 +203,7 @@ func (l *Log) sizeCuts() error {
 			if !ref.cut {
 				continue
 			}
-			f, err := l.reader.read(ref)
+			f, err := l.reader.read(id, ref)
 			if err != nil {
 				return err
 			}
@@ -237,9 +246,10 @@ func (l *Log) Group(id codec.GroupID, flushed func(seq uint64, err error)) (*Gro
 	case l.queue.groups[id] != nil:
 		return nil, codec.LogState{}, fmt.Errorf("wal: group %d: %w", id, ErrGroupOpen)
 	}
+	l.book.mu.Lock()
+	defer l.book.mu.Unlock()
 	held := l.book.group(id)
-	delete(l.book.groups, id)
-	g := &Group{log: l, id: id, flushed: flushed, index: held.index}
+	g := &Group{log: l, id: id, flushed: flushed, index: index{base: held.base.ID, refs: slices.Clone(held.index.refs)}}
 	g.writer.commit, g.writer.commitSaved = held.commit, held.commit
 	l.queue.groups[id] = g
 	return g, held.state(l.clean), nil
@@ -247,16 +257,21 @@ func (l *Log) Group(id codec.GroupID, flushed func(seq uint64, err error)) (*Gro
 
 // Stats returns the log's counts.
 func (l *Log) Stats() Stats {
+	l.book.mu.Lock()
+	segments, live, bytes := len(l.book.segments), l.book.live, l.book.bytes
+	l.book.mu.Unlock()
 	c := &l.counters
 	return Stats{
 		Batches: c.batches.Load(), Syncs: c.syncs.Load(), DirSyncs: c.dirSyncs.Load(), Records: c.records.Load(),
-		BytesWritten: c.bytesWritten.Load(), Segments: c.segments.Load(), RecentBytes: c.recentBytes.Load(),
-		ColdReads: c.coldReads.Load(),
+		BytesWritten: c.bytesWritten.Load(), Segments: int64(segments), LiveBytes: live, DeadBytes: bytes - live,
+		RecentBytes: c.recentBytes.Load(), ColdReads: c.coldReads.Load(),
+		MovedRecords: c.moved.Load(), MovedBytes: c.movedBytes.Load(),
+		ReclaimedSegments: c.reclaimed.Load(), ReclaimedBytes: c.reclaimedBytes.Load(),
 	}
 }
 
 // Pump does what the goroutines of a log opened with [Simulation.Manual] would do now: one batch, if anything is
-// queued, and all reads that wait. It tells whether there was anything.
+// queued, all reads that wait, and one step of reclaiming. It tells whether there was anything.
 func (l *Log) Pump() (worked bool) {
 	if !l.manual {
 		panic("BUG: Pump of a log that runs by itself")
@@ -270,7 +285,8 @@ func (l *Log) Pump() (worked bool) {
 		worked = true
 	default:
 	}
-	return l.reader.serve() || worked
+	worked = l.reader.serve() || worked
+	return l.reclaimer.step() || worked
 }
 
 // Close makes everything submitted durable, seals the log, and returns when nothing of it runs any more and its
@@ -291,6 +307,9 @@ func (l *Log) Close() error {
 		released := l.release()
 		l.queue.mu.Lock()
 		l.closeErr = l.queue.err
+		if l.closeErr == nil {
+			l.closeErr = l.queue.failed
+		}
 		l.queue.mu.Unlock()
 		if l.closeErr == nil {
 			l.closeErr = released
@@ -312,6 +331,7 @@ func (l *Log) closeManual() {
 // release frees the files and the directory.
 func (l *Log) release() error {
 	l.reader.close()
+	l.reclaimer.close()
 	var err error
 	if l.writer.appender != nil {
 		err = l.writer.appender.Close()

@@ -8,7 +8,8 @@ import (
 )
 
 // The payloads that are not frames, little endian: vote is group, term, node, committed (1 byte); truncate and commit
-// are group, index; peer is node, incarnation; purge and jump are group, base (see [codec.AppendLogBase]).
+// are group, index; peer is node, incarnation; purge, jump and moved base are group, base (see
+// [codec.AppendLogBase]); moved vote is a vote and whether a life ended without a seal since it was given (1).
 
 func appendVote(dst []byte, g codec.GroupID, v codec.Vote) []byte {
 	le := binary.LittleEndian
@@ -31,6 +32,22 @@ func readVote(b []byte) (codec.GroupID, codec.Vote, error) {
 		return 0, v, fmt.Errorf("vote flag %d, want 0 or 1: %w", b[24], codec.ErrCorrupt)
 	}
 	return codec.GroupID(le.Uint64(b)), v, nil
+}
+
+func appendMovedVote(dst []byte, g codec.GroupID, v codec.Vote, crashed bool) []byte {
+	dst = appendVote(dst, g, v)
+	if crashed {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
+}
+
+func readMovedVote(b []byte) (codec.GroupID, codec.Vote, bool, error) {
+	g, v, err := readVote(b)
+	if err == nil && b[25] > 1 {
+		err = fmt.Errorf("crash flag %d of a moved vote, want 0 or 1: %w", b[25], codec.ErrCorrupt)
+	}
+	return g, v, b[25] == 1, err
 }
 
 func appendIndex(dst []byte, g codec.GroupID, i codec.Index) []byte {

@@ -37,7 +37,9 @@ type queue struct {
 	next     uint64 // sequence of the next record
 	groups   map[codec.GroupID]*Group
 	peers    map[codec.NodeID]codec.Incarnation // durable ones
+	moves    []move                             // what the reclaimer wants to be written again
 	closing  bool
+	failed   error // what the reclaimer met: the writer poisons the log with it
 	err      error // what poisoned the log
 	poisoned atomic.Bool
 	wake     chan struct{} // holds one token while there may be something to take
@@ -93,6 +95,33 @@ func (q *queue) sortedGroups() []*Group {
 		groups = append(groups, q.groups[id])
 	}
 	return groups
+}
+
+// putMoves queues records to be written again; false if the log ends.
+func (q *queue) putMoves(moves []move) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closing || q.err != nil {
+		return false
+	}
+	q.moves = moves
+	q.signal()
+	return true
+}
+
+// fail hands an error of the reclaimer to the writer, who poisons the log with it.
+func (q *queue) fail(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.failed = err
+	q.signal()
+}
+
+// ends tells whether the log is closing or has ended.
+func (q *queue) ends() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closing || q.err != nil || q.failed != nil
 }
 
 // putOther queues what is no group's write, one record.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sort"
 	"sync"
 
 	"github.com/millrace/millrace/codec"
@@ -27,15 +26,15 @@ const (
 	scanChunkBytes  = 64 << 10
 )
 
-// reader serves frames that are no longer in memory, from the files, one request after the other.
+// reader serves frames that are no longer in memory, from the files, one request after the other. Between requests its
+// goroutine reclaims: it alone unlinks, so that no file is gone while it is looked for.
 //
-// Owner: the reader goroutine owns open and chunk. mu guards the rest, because the groups' loops ask and the writer
-// begins segments while the reader waits for the disk.
+// Owner: the reader goroutine owns open and chunk. mu guards the rest, because the groups' loops ask while the reader waits
+// for the disk.
 type reader struct {
 	log      *Log
 	mu       sync.Mutex
 	requests []readRequest
-	segments []segment // ascending
 	stopped  bool
 	wake     chan struct{}
 
@@ -73,20 +72,18 @@ func (r *reader) signal() {
 	}
 }
 
-// begun adds segments that the writer has begun.
-func (r *reader) begun(folder string, firsts []uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, first := range firsts {
-		r.segments = append(r.segments, segment{segmentName(folder, first), first})
-	}
-}
+// readsPerStep is how many reads are served before reclaiming gets its turn.
+const readsPerStep = 16
 
 // loop is the reader goroutine. It ends after stop.
 func (r *reader) loop() {
 	defer close(r.log.readerDone)
 	for range r.wake {
-		if r.serve(); r.finished() {
+		for more := true; more; {
+			more = r.serveSome(readsPerStep)
+			more = r.log.reclaimer.step() || more
+		}
+		if r.finished() {
 			return
 		}
 	}
@@ -116,12 +113,20 @@ func (r *reader) close() {
 
 // serve answers everything asked so far and tells whether there was anything.
 func (r *reader) serve() (worked bool) {
-	for {
+	for r.serveSome(readsPerStep) {
+		worked = true
+	}
+	return worked
+}
+
+// serveSome answers up to max of what was asked so far and tells whether there was anything.
+func (r *reader) serveSome(max int) (worked bool) {
+	for range max {
 		r.mu.Lock()
 		if len(r.requests) == 0 {
 			r.requests = nil
 			r.mu.Unlock()
-			return worked
+			break
 		}
 		q, stopped := r.requests[0], r.stopped
 		r.requests[0] = readRequest{}
@@ -130,6 +135,7 @@ func (r *reader) serve() (worked bool) {
 		worked = true
 		r.answer(&q, stopped)
 	}
+	return worked
 }
 
 func (r *reader) answer(q *readRequest, stopped bool) {
@@ -137,21 +143,25 @@ func (r *reader) answer(q *readRequest, stopped bool) {
 		q.done(codec.Frame{}, fmt.Errorf("wal: group %d: read of index %d: %w", q.group.id, q.ref.meta.First, ErrClosed))
 		return
 	}
-	f, err := r.read(&q.ref)
+	f, err := r.read(q.group.id, &q.ref)
 	if now := q.group.epoch.Load(); now != q.epoch {
 		f, err = codec.Frame{}, fmt.Errorf("wal: group %d: read of index %d: %w", q.group.id, q.ref.meta.First, ErrStale)
 	}
 	q.done(f, err)
 }
 
-// read returns the frame that ref describes.
-func (r *reader) read(ref *frameRef) (codec.Frame, error) {
+// read returns the frame that ref describes, from where it stands now.
+func (r *reader) read(id codec.GroupID, ref *frameRef) (codec.Frame, error) {
 	r.log.counters.coldReads.Add(1)
-	s, err := r.segment(ref.seq)
+	seq, ok := r.log.book.find(id, ref.meta)
+	if !ok {
+		return codec.Frame{}, fmt.Errorf("wal: group %d: read of index %d, which was purged meanwhile: %w", id, ref.meta.First, ErrStale)
+	}
+	s, err := r.segment(seq)
 	if err != nil {
 		return codec.Frame{}, err
 	}
-	f, err := s.frame(ref, r.log.fingerprint, r.chunk)
+	f, err := s.frame(ref, seq, r.log.fingerprint, r.chunk)
 	if err != nil {
 		r.forget(s)
 	}
@@ -160,10 +170,9 @@ func (r *reader) read(ref *frameRef) (codec.Frame, error) {
 
 // segment returns the open segment that holds a record.
 func (r *reader) segment(seq uint64) (*openSegment, error) {
-	r.mu.Lock()
-	n := sort.Search(len(r.segments), func(i int) bool { return r.segments[i].first > seq })
-	seg := r.segments[n-1]
-	r.mu.Unlock()
+	r.log.book.mu.Lock()
+	seg := r.log.book.holder(seq).segment
+	r.log.book.mu.Unlock()
 	for i, s := range r.open {
 		if s.first == seg.first {
 			copy(r.open[1:i+1], r.open[:i])
@@ -193,12 +202,21 @@ func (r *reader) forget(s *openSegment) {
 	}
 }
 
-// frame reads and verifies one frame. The result has bytes of its own.
-func (s *openSegment) frame(ref *frameRef, log uint32, chunk []byte) (codec.Frame, error) {
-	if err := s.locate(ref.seq, chunk); err != nil {
+// forgetBefore closes the files of segments that are gone, so that their space is free.
+func (r *reader) forgetBefore(first uint64) {
+	for i := len(r.open) - 1; i >= 0; i-- {
+		if r.open[i].first < first {
+			r.forget(r.open[i])
+		}
+	}
+}
+
+// frame reads and verifies the frame that ref describes, from the record of a sequence. The result has bytes of its own.
+func (s *openSegment) frame(ref *frameRef, seq uint64, log uint32, chunk []byte) (codec.Frame, error) {
+	if err := s.locate(seq, chunk); err != nil {
 		return codec.Frame{}, err
 	}
-	n := int(ref.seq - s.first)
+	n := int(seq - s.first)
 	start, end := s.offsets[n], s.end
 	if n+1 < len(s.offsets) {
 		end = s.offsets[n+1]
@@ -208,8 +226,8 @@ func (s *openSegment) frame(ref *frameRef, log uint32, chunk []byte) (codec.Fram
 		return codec.Frame{}, s.short(int64(start), err)
 	}
 	rec, err := readRecord(b, log)
-	if err == nil && (rec.seq != ref.seq || rec.kind != kindFrame) {
-		err = fmt.Errorf("%v record %d, want frame record %d: %w", rec.kind, rec.seq, ref.seq, codec.ErrCorrupt)
+	if err == nil && (rec.seq != seq || !rec.kind.framed()) {
+		err = fmt.Errorf("%v record %d, want frame record %d: %w", rec.kind, rec.seq, seq, codec.ErrCorrupt)
 	}
 	var f codec.Frame
 	if err == nil {

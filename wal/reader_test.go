@@ -136,7 +136,7 @@ func TestReadOfRottenRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := p.group.index.refs[0]
-	offset := int64(w.log.reader.open[0].offsets[at.seq-1]) + 100
+	offset := int64(w.log.reader.open[0].offsets[at.at.seq-1]) + 100
 	flip := func() {
 		f.ReadAt(b, offset)
 		b[0] ^= 4

@@ -33,12 +33,18 @@ const (
 	kindPurge    kind = 8 // every entry of the group up to a log id, which it holds, goes
 	kindJump     kind = 9 // every entry of the group goes; the next one stands behind a log id
 
-	kindEnd kind = 10
+	// What the log holds already, written again so that the file with the old record can go. None changes what it holds.
+	kindMovedFrame kind = 10
+	kindMovedVote  kind = 11
+	kindMovedBase  kind = 12 // where a group's log begins, by a purge or a jump
+
+	kindEnd kind = 13
 )
 
 // String returns the kind's name.
 func (k kind) String() string {
-	names := [...]string{"", "open", "frame", "vote", "truncate", "commit", "peer", "seal", "purge", "jump"}
+	names := [...]string{"", "open", "frame", "vote", "truncate", "commit", "peer", "seal", "purge", "jump",
+		"moved-frame", "moved-vote", "moved-base"}
 	if k == 0 || k >= kindEnd {
 		return fmt.Sprintf("kind(%d)", uint8(k))
 	}
@@ -47,7 +53,10 @@ func (k kind) String() string {
 
 // payloadSizes are the exact sizes of payloads; a frame's is in the frame, and a base says by itself where it ends.
 var payloadSizes = [kindEnd]int{kindOpen: 0, kindVote: 25, kindTruncate: 16, kindCommit: 16, kindPeer: 24, kindSeal: 0,
-	kindPurge: -1, kindJump: -1}
+	kindPurge: -1, kindJump: -1, kindMovedVote: 26, kindMovedBase: -1}
+
+// framed says that the payload of a kind is a frame.
+func (k kind) framed() bool { return k == kindFrame || k == kindMovedFrame }
 
 // header is the envelope of a record. In a file a record is its length (uvarint, as tidwall/wal writes it), the
 // header, the payload. Layout of the header, little endian:
@@ -126,7 +135,7 @@ func authentic(b []byte) (header, bool) {
 		return header{}, false
 	}
 	var crc uint32
-	if h.kind == kindFrame {
+	if h.kind.framed() {
 		if len(b) < headerSize+codec.FrameHeaderSize {
 			return header{}, false
 		}
@@ -147,7 +156,7 @@ const maxSmallPayload = 2 * codec.LogBaseBytesMax
 // record is a decoded record. Its payload aliases the bytes it was read from.
 type record struct {
 	header
-	frame   codec.Frame // of kindFrame
+	frame   codec.Frame // of a framed kind
 	payload []byte
 	size    int // bytes in the file, the length prefix included
 }
@@ -181,7 +190,7 @@ func readRecord(b []byte, log uint32) (record, error) {
 		return record{}, fmt.Errorf("record %d is of unknown kind %d: %w", h.seq, uint8(h.kind), codec.ErrVersion)
 	}
 	r := record{header: h, payload: data[headerSize:], size: n + int(length)}
-	if h.kind != kindFrame {
+	if !h.kind.framed() {
 		if want := payloadSizes[h.kind]; want >= 0 && len(r.payload) != want {
 			return record{}, fmt.Errorf("%v record %d has %d bytes, want %d: %w", h.kind, h.seq, len(r.payload), want, codec.ErrCorrupt)
 		}
@@ -195,7 +204,7 @@ func readRecord(b []byte, log uint32) (record, error) {
 		err = fmt.Errorf("frame of %d bytes in a record of %d: %w", size, len(r.payload), codec.ErrCorrupt)
 	}
 	if err != nil {
-		return record{}, fmt.Errorf("frame record %d: %w", h.seq, err)
+		return record{}, fmt.Errorf("%v record %d: %w", h.kind, h.seq, err)
 	}
 	r.frame = f
 	return r, nil

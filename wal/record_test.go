@@ -34,7 +34,15 @@ func sampleRecords(t testing.TB) (log uint32, b batch) {
 	small(kindCommit, appendIndex(nil, 6, 2))
 	small(kindPeer, appendPeer(nil, 9, codec.Incarnation{7: 7}))
 	small(kindSeal, nil)
-	small(kindPurge, appendBase(nil, 6, &codec.LogBase{ID: codec.LogID{Leader: leader, Index: 2}}))
+	cut, err := codec.CutFrame(f, 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(kindMovedFrame, cut.Bytes(), cut.Checksum())
+	small(kindMovedVote, appendMovedVote(nil, 6, codec.Vote{Leader: leader, Committed: true}, true))
+	base := codec.LogBase{ID: codec.LogID{Leader: leader, Index: 2}}
+	small(kindPurge, appendBase(nil, 6, &base))
+	small(kindMovedBase, appendBase(nil, 6, &base))
 	m := codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 5, Address: "a:1"})
 	small(kindJump, appendBase(nil, 6, &codec.LogBase{ID: codec.LogID{Leader: leader, Index: 9},
 		Membership: codec.MembershipRecord{ID: codec.LogID{Leader: leader, Index: 4}, Membership: m}}))
@@ -64,6 +72,7 @@ func TestRecordRoundTrip(t *testing.T) {
 	log, b := sampleRecords(t)
 	rest, previous := b.bytes, log
 	bk := newBook()
+	bk.begin(segment{first: 1})
 	for n := 1; len(rest) > 0; n++ {
 		if s := bk.group(6).state(bk.sealed); n == 8 && (s.Vote.String() != "T4-N5+" || s.Commit != 2 || len(s.Frames) != 1 ||
 			s.Frames[0].Last() != 2 || !s.CleanClose || !s.Base.ID.IsZero()) {
@@ -77,10 +86,13 @@ func TestRecordRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		rest, previous = rest[r.size:], r.crc
+		if s := bk.group(6).state(true); n == 9 && (s.CleanClose || len(s.Frames) != 1 || s.Frames[0].Last() != 2) {
+			t.Fatalf("after what was moved: %+v", s)
+		}
 	}
 	s := bk.group(6).state(bk.sealed)
 	if s.Base.ID.String() != "T4-N5-9" || s.Base.Membership.ID.Index != 4 || s.Base.Membership.Membership.Nodes[0].Address != "a:1" ||
-		len(s.Frames) != 0 || s.CleanClose || bk.peers[9] != (codec.Incarnation{7: 7}) {
+		len(s.Frames) != 0 || s.CleanClose || bk.peers[9].incarnation != (codec.Incarnation{7: 7}) {
 		t.Fatalf("%+v", s)
 	}
 	if _, err := readRecord(b.bytes, log+1); !errors.Is(err, errForeign) || !errors.Is(err, codec.ErrCorrupt) {

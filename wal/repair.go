@@ -9,7 +9,7 @@ import (
 )
 
 // repair brings the folder into the state that the scan accepted, and makes that state's names durable: unfinished
-// files are swept; segments behind a torn record, and stale ones, are renamed aside; the torn bytes are copied aside and
+// files are swept, and segments that were reclaimed; segments behind a torn record, and stale ones, are renamed aside; the torn bytes are copied aside and
 // cut. The cut and the bytes before it become durable with the first sync of the log, which [Open]
 // waits for.
 //
@@ -20,6 +20,13 @@ func (s *scan) repair(folder string, logger *slog.Logger) error {
 		if err := s.fsys.Remove(name); err != nil {
 			return fmt.Errorf("wal: sweep: %w", err)
 		}
+	}
+	for _, i := range s.returned {
+		name := s.list.segments[i].name
+		if err := s.fsys.Remove(name); err != nil {
+			return fmt.Errorf("wal: sweep: %w", err)
+		}
+		logger.Info("wal: segment was reclaimed, removed again", "file", name)
 	}
 	if err := s.moveAside(logger); err != nil {
 		return err

@@ -70,10 +70,13 @@ type badSpot struct {
 // Owner: the goroutine that calls Open.
 type scan struct {
 	fsys     vfs.FS
+	dir      string // of the log
 	log      uint32
 	list     listing
+	front    *front
 	book     *book
 	buf      []byte // of the file being read
+	returned []int  // positions of segments that were reclaimed: left behind by a lost unlink
 	accepted []int  // positions of the segments that hold the chain, ascending
 	stale    []int  // positions of segments whose records the chain has already: left behind by a lost rename
 	tail     tailState
@@ -112,33 +115,53 @@ func (t *tailState) settled() int64 {
 	return t.doubtful[0].offset
 }
 
-// scanLog reads and verifies every record. An error means that the log is damaged, or not ours; a bad spot that may be
-// a torn tail is reported in the result, with the decision in [scan.judge].
-func scanLog(fsys vfs.FS, folder string, log uint32) (*scan, error) {
-	list, err := listSegments(fsys, folder)
+// scanLog reads and verifies every record of the log in a directory. An error means that the log is damaged, or not ours; a
+// bad spot that may be a torn tail is reported in the result, with the decision in [scan.judge].
+func scanLog(fsys vfs.FS, dir string, log uint32) (*scan, error) {
+	f, err := readFront(fsys, dir, log)
 	if err != nil {
 		return nil, err
 	}
-	if len(list.segments) == 0 || list.segments[0].first != 1 {
-		return nil, damaged(segmentName(folder, 1), 0, fmt.Errorf("first segment is missing: %w", codec.ErrCorrupt))
+	list, err := listSegments(fsys, filepath.Join(dir, segmentFolder))
+	if err != nil {
+		return nil, err
 	}
-	s := &scan{fsys: fsys, log: log, list: list, book: newBook(), crc: log}
+	s := &scan{fsys: fsys, dir: dir, log: log, list: list, front: f, book: newBook(), last: f.last, crc: f.crc}
+	s.book.owe(f)
 	for i, seg := range list.segments {
-		if s.bad == nil && seg.first == s.last+1 {
+		switch {
+		case seg.first <= f.last:
+			s.returned = append(s.returned, i)
+			err = s.foreign(seg)
+		case len(s.accepted) == 0 && seg.first != f.last+1:
+			err = s.firstMissing()
+		case s.bad == nil && seg.first == s.last+1:
 			err = s.segment(i)
-		} else {
+		default:
 			err = s.outside(i)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	if s.bad != nil {
-		if err := s.judge(); err != nil {
-			return nil, err
-		}
+	if len(s.accepted) == 0 {
+		return nil, s.firstMissing()
+	}
+	if err := s.judge(); err != nil {
+		return nil, err
+	}
+	if err := s.book.finish(); err != nil {
+		return nil, damaged(filepath.Join(dir, frontName), 0, err)
 	}
 	return s, nil
+}
+
+func (s *scan) firstMissing() error {
+	err := fmt.Errorf("first segment is missing: %w", codec.ErrCorrupt)
+	if s.front.last > 0 {
+		err = fmt.Errorf("first segment behind record %d, up to which all is reclaimed, is missing: %w", s.front.last, codec.ErrCorrupt)
+	}
+	return damaged(segmentName(filepath.Join(s.dir, segmentFolder), s.front.last+1), 0, err)
 }
 
 // outside sorts a segment that does not start where the chain ends.
@@ -150,6 +173,11 @@ func (s *scan) outside(i int) error {
 	} else if s.bad == nil {
 		s.stale = append(s.stale, i)
 	}
+	return s.foreign(seg)
+}
+
+// foreign returns an error if a segment that is no part of the chain begins with a record of another log.
+func (s *scan) foreign(seg segment) error {
 	b, err := s.load(seg)
 	if err != nil {
 		return err
@@ -178,6 +206,7 @@ func (s *scan) segment(i int) error {
 	}
 	before := s.tail
 	s.accepted, s.tail = append(s.accepted, i), tailState{}
+	s.book.begin(seg)
 	for int(s.tail.size) < len(b) {
 		offset := s.tail.size
 		r, err := readRecord(b[offset:], s.log)
@@ -191,6 +220,7 @@ func (s *scan) segment(i int) error {
 			s.bad = &badSpot{segment: i, offset: offset, seq: s.last + 1, err: err}
 			if offset == 0 && len(s.accepted) > 1 { // nothing of it is ours: the tail is the segment before
 				s.accepted, s.tail = s.accepted[:len(s.accepted)-1], before
+				s.book.unbegin()
 			}
 			return nil
 		}
@@ -220,10 +250,22 @@ func damaged(name string, offset int64, err error) error {
 	return fmt.Errorf("wal: damaged: file %s at offset %d: %w", name, offset, err)
 }
 
-// judge decides whether the bad spot is a torn tail: it is, unless a record behind it, in its file or a later one, says
-// that the missing record was durable when it was written itself. The search resynchronises at every byte, since a
-// wrong length shifts all that follows.
+// judge decides whether the bad spot, if there is one, is a torn tail: it is, unless the mark of what was reclaimed, or a
+// record behind the spot, in its file or a later one, says that the missing record was durable when it was written itself. The
+// search resynchronises at every byte, since a wrong length shifts all that follows.
 func (s *scan) judge() error {
+	if s.last < s.front.durable {
+		bad := s.bad
+		if bad == nil {
+			bad = &badSpot{segment: s.accepted[len(s.accepted)-1], offset: s.tail.size,
+				err: fmt.Errorf("the log ends with record %d: %w", s.last, codec.ErrCorrupt)}
+		}
+		return fmt.Errorf("%w; record %d was durable when %s was written", damaged(s.list.segments[bad.segment].name, bad.offset, bad.err),
+			s.front.durable, filepath.Join(s.dir, frontName))
+	}
+	if s.bad == nil {
+		return nil
+	}
 	for i := s.bad.segment; i < len(s.list.segments); i++ {
 		b, err := s.load(s.list.segments[i])
 		if err != nil {

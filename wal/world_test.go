@@ -23,7 +23,9 @@ type world struct {
 	log    *Log
 	groups map[codec.GroupID]*promises
 	peers  map[codec.NodeID]codec.Incarnation
-	kept   image // what repairs kept aside, once Open has returned
+	kept   image                  // what repairs kept aside, once Open has returned
+	gone   map[string]bool        // segments that were there and are not any more: reclaimed, or moved aside
+	idle   map[codec.GroupID]bool // groups that are not opened
 	phase  phase
 	seed   uint64
 }
@@ -100,13 +102,16 @@ func (s *groupState) String() string {
 	return fmt.Sprintf("vote %v, base %v and %d entries", s.vote, s.base.ID, len(s.entries))
 }
 
-func newWorld() *world {
+func newWorld() *world { return newWorldOf(2) }
+
+func newWorldOf(groups int) *world {
 	w := &world{
 		mem: vfs.NewMem(), groups: map[codec.GroupID]*promises{}, peers: map[codec.NodeID]codec.Incarnation{},
-		cfg: Config{Dir: "disk/deep/node", ClusterID: "world", Node: 3, SegmentBytes: SegmentBytesMin, RecentBytesMax: 1 << 10},
+		gone: map[string]bool{},
+		cfg:  Config{Dir: "disk/deep/node", ClusterID: "world", Node: 3, SegmentBytes: SegmentBytesMin, RecentBytesMax: 1 << 10},
 	}
 	w.fault = vfs.NewFault(w.mem)
-	for id := range codec.GroupID(2) {
+	for id := range codec.GroupID(groups) {
 		w.groups[id] = &promises{id: id, states: []groupState{{}}, at: map[uint64]int{}}
 	}
 	return w
@@ -116,7 +121,7 @@ func newWorld() *world {
 func (w *world) on(mem *vfs.Mem) *world {
 	c := *w
 	c.mem, c.fault, c.log = mem, vfs.NewFault(mem), nil
-	c.groups, c.peers = map[codec.GroupID]*promises{}, maps.Clone(w.peers)
+	c.groups, c.peers, c.gone = map[codec.GroupID]*promises{}, maps.Clone(w.peers), maps.Clone(w.gone)
 	for id, p := range w.groups {
 		q := *p
 		q.states, q.at, q.err, q.told = slices.Clone(p.states), map[uint64]int{}, nil, 0
@@ -139,8 +144,12 @@ func (w *world) open() error {
 		return err
 	}
 	w.log, w.phase = l, opened
-	for _, id := range []codec.GroupID{0, 1} {
+	for _, id := range slices.Sorted(maps.Keys(w.groups)) {
 		p := w.groups[id]
+		if w.idle[id] {
+			p.losses = p.losses.after(before, false)
+			continue
+		}
 		p.told, p.err = 0, nil
 		g, state, err := l.Group(id, p.flushed)
 		if err != nil {
@@ -167,7 +176,35 @@ func (w *world) open() error {
 		}
 	}
 	w.kept = w.broken()
+	w.look()
 	return nil
+}
+
+// look notes which segments are gone: their space never has to come back again.
+func (w *world) look() {
+	p := place{fs: w.mem, cfg: w.cfg}
+	list, err := listSegments(w.mem, p.folder())
+	if err != nil {
+		panic(err)
+	}
+	there := map[string]bool{}
+	for _, s := range list.segments {
+		there[s.name] = true
+	}
+	for name := range w.gone {
+		w.gone[name] = !there[name]
+	}
+	for name := range there {
+		w.gone[name] = false
+	}
+}
+
+// pump lets the log work by one step.
+func (w *world) pump() {
+	w.log.Pump()
+	if w.log.queue.failed == nil {
+		w.look()
+	}
 }
 
 func (w *world) broken() image {
@@ -336,10 +373,10 @@ func (w *world) script(rounds int) error {
 				w.peers[9] = codec.Incarnation{9}
 			}
 		})
-		w.log.Pump()
+		w.pump()
 		for i := range rounds {
 			a.append(1+i%3, 300)
-			w.log.Pump()
+			w.pump()
 			if i%3 == 1 {
 				b.elect(codec.Index(i % 4))
 				b.append(3, 100)
@@ -358,7 +395,7 @@ func (w *world) script(rounds int) error {
 					a.append(1, 900)
 				}
 			}
-			w.log.Pump()
+			w.pump()
 		}
 		a.append(1, 10)
 		if err := w.close(); err != nil {
@@ -374,7 +411,7 @@ func (w *world) short() error {
 		return err
 	}
 	w.groups[0].append(1, 20)
-	w.log.Pump()
+	w.pump()
 	return nil
 }
 
@@ -392,6 +429,11 @@ func (w *world) close() error {
 // survives checks that a disk holds what was promised: by opening it as a restarted process would.
 func (w *world) survives(disk *vfs.Mem) error {
 	c := w.on(disk)
+	for name, gone := range w.gone {
+		if _, err := disk.Stat(name); gone && err == nil {
+			return fmt.Errorf("%s was reclaimed, and takes space again", name)
+		}
+	}
 	l, err := c.openLog(disk)
 	if err != nil {
 		return err

@@ -16,6 +16,9 @@ type writer struct {
 	items    []item   // taken, not yet reported
 	touched  []*Group // groups with writes among them
 	commits  []*Group // groups whose saved commit rides along
+	moves    []move   // records to be written again
+	failed   error    // the reclaimer can't go on
+	took     bool     // moves were asked for, and those that still count are taken
 	batch    batch
 	number   uint64 // of the batch
 	seq      uint64 // sequence of the next record
@@ -37,8 +40,8 @@ func (l *Log) writeLoop() {
 	}
 }
 
-// take takes everything queued, adds the saved commits that ride along, and tells whether the log is closing, so that
-// nothing will be queued any more.
+// take takes everything queued, adds the saved commits that ride along and what is to be written again, and tells whether the
+// log is closing, so that nothing will be queued any more.
 func (w *writer) take() (closing bool) {
 	q := &w.log.queue
 	q.mu.Lock()
@@ -53,24 +56,27 @@ func (w *writer) take() (closing bool) {
 		}
 		g := &it.group.writer
 		if g.batch != w.number {
-			g.batch, g.records = w.number, false
+			g.batch, g.records, g.ends = w.number, false, endings{}
 			w.touched = append(w.touched, it.group)
 		}
 		g.records = g.records || it.records > 0
 		g.seq = max(g.seq, it.write.Seq)
 		g.commit = max(g.commit, it.write.Commit)
+		g.ends.add(&it.write)
 	}
 	for _, g := range w.touched {
 		if g.writer.records {
 			w.rideAlong(g)
 		}
 	}
+	w.takeMoves()
 	return q.closing
 }
 
 // rideAlong gives a group's newest commit a record in this batch, if it changed. The queue is locked.
 func (w *writer) rideAlong(g *Group) {
-	if g.writer.commit != g.writer.commitSaved {
+	if g.writer.commit != g.writer.commitSaved && g.writer.rides != w.number {
+		g.writer.rides = w.number
 		w.commits = append(w.commits, g)
 		w.log.queue.next++
 	}
@@ -79,15 +85,24 @@ func (w *writer) rideAlong(g *Group) {
 // write makes what was taken durable and reports it. It returns false when that failed and the log is poisoned.
 func (w *writer) write() bool {
 	w.batch.reset(w.seq)
+	if w.failed != nil {
+		w.poison(w.failed)
+		return false
+	}
 	for i := range w.items {
 		w.encode(&w.items[i])
 	}
 	w.encodeCommits()
-	if err := w.flush(); err != nil {
+	err := w.encodeMoves()
+	if err == nil {
+		err = w.flush()
+	}
+	if err != nil {
 		w.poison(err)
 		return false
 	}
 	w.report()
+	w.reportMoves()
 	return true
 }
 
@@ -115,7 +130,7 @@ func (w *writer) encode(it *item) {
 		w.add(kindTruncate, w.scratch)
 	}
 	if f := it.write.Frame; !f.IsZero() {
-		w.addRecord(kindFrame, f.Bytes(), f.Checksum())
+		w.addFrame(kindFrame, f)
 	}
 	if base := it.write.Purge; base != nil {
 		w.scratch = appendBase(w.scratch[:0], it.group.id, base)
@@ -132,6 +147,11 @@ func (w *writer) encodeCommits() {
 }
 
 func (w *writer) add(k kind, payload []byte) { w.addRecord(k, payload, codec.Checksum(payload)) }
+
+func (w *writer) addFrame(k kind, f codec.Frame) {
+	w.addRecord(k, f.Bytes(), f.Checksum())
+	w.batch.frames = append(w.batch.frames, f)
+}
 
 func (w *writer) addRecord(k kind, payload []byte, crc uint32) {
 	h := header{kind: k, log: w.log.fingerprint, previous: w.crc, seq: w.seq, durable: w.durable}
@@ -158,10 +178,9 @@ func (w *writer) flush() error {
 		if err := l.fsys.SyncDir(folder); err != nil {
 			return fmt.Errorf("sync directory %s: %w", folder, err)
 		}
-		l.reader.begun(folder, rolled)
 		l.counters.dirSyncs.Add(1)
-		l.counters.segments.Add(int64(len(rolled)))
 	}
+	w.note(rolled)
 	w.durable = w.seq - 1
 	l.durable.Store(w.durable)
 	l.counters.syncs.Add(1 + int64(len(rolled)))
@@ -169,6 +188,31 @@ func (w *writer) flush() error {
 	l.counters.records.Add(int64(len(w.batch.records)))
 	l.counters.bytesWritten.Add(int64(len(w.batch.bytes)))
 	return nil
+}
+
+// note enters the batch, which is durable now, into the book. rolled are the sequences at which segments begin.
+func (w *writer) note(rolled []uint64) {
+	b := w.log.book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	frames := w.batch.frames
+	for i, s := range w.batch.records {
+		if len(rolled) > 0 && rolled[0] == w.batch.first+uint64(i) {
+			b.begin(segmentOf(&w.log.cfg, rolled[0]))
+			rolled = rolled[1:]
+		}
+		data := w.batch.bytes[s.data:s.end]
+		r := record{header: getHeader(data), payload: data[headerSize:], size: s.end - s.start}
+		if r.kind.framed() {
+			r.frame, frames = frames[0], frames[1:]
+		}
+		if err := b.replay(&r); err != nil {
+			panic(fmt.Sprintf("BUG: record %d was written, and can't be replayed: %v", r.seq, err))
+		}
+	}
+	for _, first := range rolled {
+		b.begin(segmentOf(&w.log.cfg, first))
+	}
 }
 
 // report tells everyone whose write was taken that it is durable, and lets go of the frames.
@@ -186,6 +230,18 @@ func (w *writer) report() {
 		}
 	}
 	clear(w.items)
+}
+
+// reportMoves tells the reclaimer what the batch wrote again.
+func (w *writer) reportMoves() {
+	own := len(w.batch.bytes)
+	if n := len(w.moves); n > 0 {
+		own = w.batch.records[len(w.batch.records)-n].start
+		w.log.counters.moved.Add(int64(n))
+		w.log.counters.movedBytes.Add(int64(len(w.batch.bytes) - own))
+	}
+	w.log.reclaimer.written(w.took, int64(own))
+	clear(w.moves)
 }
 
 func (q *queue) remember(p *peerWrite) {
@@ -225,6 +281,7 @@ func (w *writer) poison(cause error) {
 func (w *writer) seal() {
 	q := &w.log.queue
 	q.mu.Lock()
+	w.number++
 	w.commits = w.commits[:0]
 	for _, g := range q.sortedGroups() {
 		w.rideAlong(g)

@@ -33,7 +33,8 @@ func TestNoAllocationPerRecord(t *testing.T) {
 	for i := range frames {
 		frames[i] = makeFrame(t, 1, leader, codec.Index(i)+1, codec.EntryNormal, make([]byte, 200))
 	}
-	g.index.refs = make([]frameRef, 0, len(frames)+1) // the index grows with the log, by doubling
+	g.index.refs = make([]frameRef, 0, len(frames)+1) // the indexes grow with the log, by doubling
+	l.book.groups[1].index.refs = make([]frameRef, 0, len(frames)+1)
 	w, n := codec.LogWrite{HasVote: true}, 0
 	step := func() {
 		for range 10 {
