@@ -130,7 +130,6 @@ func (l *loop) run() {
 				runtime.Gosched()
 			}
 		}
-		l.now = l.clock()
 		l.round()
 		l.publish()
 	}
@@ -216,6 +215,8 @@ func (l *loop) excuse() {
 // readMail handles everything that arrived since the last round.
 func (l *loop) readMail() {
 	l.box.take(&l.mail)
+	// Not before: what a follower promises its leader for a time counts from after the message came in.
+	l.now = l.clock()
 	m := &l.mail
 	if m.failure != nil {
 		l.fail(m.failure)

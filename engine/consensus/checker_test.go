@@ -259,7 +259,7 @@ func (k *testChecker) leaves(n *testNode, p *testPacket) {
 	switch {
 	case m.Group != testGroup:
 		k.failf("node %d sends for group %d", n.id, m.Group)
-	case m.PreVote: // a question, and an answer that promises nothing
+	case m.PreVote, m.Kind == codec.MessageReadReply: // a question, and answers that promise nothing
 	case m.Kind == codec.MessageVote, m.Status == codec.StatusOK, m.Status == codec.StatusConflict:
 		if n.disk.vote != m.Vote && !surpassed {
 			k.failf("node %d sends %v %v of %v, durable vote is %v", n.id, m.Kind, m.Status, m.Vote, n.disk.vote)

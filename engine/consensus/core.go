@@ -82,8 +82,11 @@ type Core struct {
 
 	election election
 	lead     leadership
-	prefer   preference
-	before   stateBefore
+	// reads wait for a quorum to confirm that this node leads. Invariant: empty in other roles, ascending in after.
+	reads  ring[waitingRead]
+	asked  askedReads
+	prefer preference
+	before stateBefore
 }
 
 // New returns a core for a node whose log holds st, all of it durable. Errors wrap [ErrConfig] or [ErrLogState]. The
@@ -112,6 +115,7 @@ func New(cfg Config, st codec.LogState, now Instant) (*Core, error) {
 		switches: cfg.Switches,
 	}
 	c.log.group = cfg.Group
+	c.asked.start(&c.cfg, now)
 	c.members = newElectorate(cfg.Node, nil, codec.LogID{})
 	if err := c.open(&st); err != nil {
 		return nil, err
@@ -146,6 +150,9 @@ func (cfg *Config) validate() error {
 			ErrConfig, cfg.HeartbeatInterval, cfg.ElectionTimeoutMin)
 	case cfg.DiskStallTimeout < 0 || cfg.DiskStallTimeout > timeoutMax:
 		return fmt.Errorf("%w: disk stall timeout %v, want 0 for none, or up to %v", ErrConfig, cfg.DiskStallTimeout, timeoutMax)
+	case cfg.LeaseReads && (cfg.ClockDriftMax <= 0 || cfg.ClockDriftMax >= driftParts/2):
+		return fmt.Errorf("%w: clocks that differ by %d millionths, want above 0 and below %d where leases answer reads",
+			ErrConfig, cfg.ClockDriftMax, driftParts/2)
 	case cfg.WindowBytesMax <= 0 || cfg.WindowFramesMax <= 0:
 		return fmt.Errorf("%w: window of %d bytes and %d frames, want both above 0",
 			ErrConfig, cfg.WindowBytesMax, cfg.WindowFramesMax)
@@ -153,8 +160,9 @@ func (cfg *Config) validate() error {
 	return nil
 }
 
-// Step takes one event and says what is to be done about it. out is emptied first; its slices are reused. Neither in
-// nor what it points to is kept.
+// Step takes one event and says what is to be done about it. now is an instant after the event came about: what is promised
+// for a time is promised from then on. out is emptied first; its slices are reused. Neither in nor what it points to is
+// kept.
 func (c *Core) Step(now Instant, in *Input, out *Output) {
 	if now < c.now {
 		panic(fmt.Sprintf("BUG: step at %d after one at %d", now, c.now))
@@ -176,6 +184,9 @@ func (c *Core) Step(now Instant, in *Input, out *Output) {
 		}
 		if c.fatal == nil {
 			timerTable[c.role](c)
+		}
+		if c.asked.list.n > 0 {
+			c.giveUpAsked()
 		}
 	}
 	if c.fatal != nil {
@@ -235,6 +246,7 @@ func (c *Core) updateRole() {
 		c.election.reset(c)
 	}
 	if was == Leader && c.role != Leader {
+		c.loseReads()
 		c.lead.end()
 	}
 }
@@ -377,9 +389,9 @@ func (c *Core) deadline() Instant {
 	case c.role == Leader:
 		return c.leaderDeadline()
 	case c.switches.NoElections || !c.electable():
-		return Never
+		return c.askedDeadline()
 	}
-	return c.election.deadline
+	return min(c.election.deadline, c.askedDeadline())
 }
 
 func noTimer(*Core) {}

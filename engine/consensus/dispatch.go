@@ -25,6 +25,8 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputSnapshot:       (*Core).noteSnapshot,
 		InputPurge:          (*Core).purge,
 		InputInstall:        (*Core).install,
+		InputRead:           (*Core).askRead,
+		InputBarrier:        (*Core).refuseNotLeader,
 	},
 	Follower: {
 		InputPropose:        (*Core).refuseProposal,
@@ -41,6 +43,8 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputSnapshot:       (*Core).noteSnapshot,
 		InputPurge:          (*Core).purge,
 		InputInstall:        (*Core).install,
+		InputRead:           (*Core).askRead,
+		InputBarrier:        (*Core).refuseNotLeader,
 	},
 	Candidate: {
 		InputPropose:        (*Core).refuseProposal,
@@ -57,6 +61,8 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputSnapshot:       (*Core).noteSnapshot,
 		InputPurge:          (*Core).purge,
 		InputInstall:        (*Core).install,
+		InputRead:           (*Core).askRead,
+		InputBarrier:        (*Core).refuseNotLeader,
 	},
 	Leader: {
 		InputPropose:        (*Core).propose,
@@ -74,6 +80,8 @@ var inputTable = [roleEnd][inputKindEnd]handler{
 		InputSnapshot:       (*Core).noteSnapshot,
 		InputPurge:          (*Core).purge,
 		InputInstall:        (*Core).install,
+		InputRead:           (*Core).read,
+		InputBarrier:        (*Core).barrier,
 		InputSnapshotLost:   (*Core).snapshotLost,
 	},
 }
@@ -95,6 +103,8 @@ var messageTable = [roleEnd][codec.MessageKindEnd]handler{
 		codec.MessageAppend:    (*Core).appendRequest,
 		codec.MessageHeartbeat: (*Core).heartbeatRequest,
 		codec.MessageTransfer:  (*Core).transferRequest,
+		codec.MessageRead:      (*Core).refuseRead,
+		codec.MessageReadReply: (*Core).readReply,
 	},
 	Follower: {
 		codec.MessageVote:      (*Core).voteRequest,
@@ -102,6 +112,8 @@ var messageTable = [roleEnd][codec.MessageKindEnd]handler{
 		codec.MessageAppend:    (*Core).appendRequest,
 		codec.MessageHeartbeat: (*Core).heartbeatRequest,
 		codec.MessageTransfer:  (*Core).transferRequest,
+		codec.MessageRead:      (*Core).refuseRead,
+		codec.MessageReadReply: (*Core).readReply,
 	},
 	Candidate: {
 		codec.MessageVote:      (*Core).voteRequest,
@@ -109,6 +121,7 @@ var messageTable = [roleEnd][codec.MessageKindEnd]handler{
 		codec.MessageAppend:    (*Core).appendRequest,
 		codec.MessageHeartbeat: (*Core).heartbeatRequest,
 		codec.MessageTransfer:  (*Core).transferRequest,
+		codec.MessageRead:      (*Core).refuseRead,
 	},
 	Leader: {
 		codec.MessageVote:           (*Core).voteRequest,
@@ -118,6 +131,7 @@ var messageTable = [roleEnd][codec.MessageKindEnd]handler{
 		codec.MessageHeartbeatReply: (*Core).heartbeatReply,
 		codec.MessageTransfer:       (*Core).transferRequest,
 		codec.MessageTransferReply:  (*Core).transferReply,
+		codec.MessageRead:           (*Core).readRequest,
 	},
 }
 
@@ -188,6 +202,10 @@ func (c *Core) wellFormed(in *Input) bool {
 		return m.Status == codec.StatusRefused
 	case codec.MessageAppend:
 		return fromLeader(in) && m.Vote.Committed && (in.Frame.IsZero() || c.wellFormedFrame(in))
+	case codec.MessageRead:
+		return m.Status == codec.StatusNone
+	case codec.MessageReadReply:
+		return m.Commit <= indexMax && (m.Status == codec.StatusOK || m.Status == codec.StatusRefused)
 	case codec.MessageVoteReply:
 		return m.Status == codec.StatusOK || m.Status == codec.StatusRefused
 	case codec.MessageAppendReply, codec.MessageHeartbeatReply:

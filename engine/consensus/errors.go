@@ -53,11 +53,23 @@ var (
 	ErrNoLeaderToForget = errors.New("no leader to forget")
 	// ErrNotMember: the node that is named does not belong to the group.
 	ErrNotMember = errors.New("not a member")
+	// ErrLeaseReads: the leader may be answering reads on the promise that was to be forgotten.
+	ErrLeaseReads = errors.New("leases are kept for reads")
 	// ErrSnapshot is wrapped with why a snapshot that was brought by hand is not installed.
 	ErrSnapshot = errors.New("snapshot refused")
 	// ErrNothingToPurge is wrapped with what the log still needs of the entries that were to be removed. The caller takes a
 	// snapshot first, or waits for the peer that is named.
 	ErrNothingToPurge = errors.New("nothing to purge")
+)
+
+// Reasons in [Read] why a read was not confirmed. The caller may ask again, under a new token.
+var (
+	// ErrNoLeader: no leader is known here.
+	ErrNoLeader = errors.New("no leader")
+	// ErrReadLost: who was to confirm the read led no longer, or did not answer in time.
+	ErrReadLost = errors.New("read not confirmed")
+	// ErrTooManyReads: more reads wait than a core keeps.
+	ErrTooManyReads = errors.New("too many reads wait")
 )
 
 // ChangedError is the reason when a change expected to replace another membership than the effective one. The caller

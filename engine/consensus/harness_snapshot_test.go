@@ -142,7 +142,7 @@ func (c *testCluster) finishMove(n *testNode, to codec.NodeID) bool {
 		return false
 	}
 	piece := codec.Message{
-		Kind: codec.MessageSnapshot, Group: testGroup, Vote: vote, Log: m.snapshot.base.ID, Stream: m.stream, Stamp: int64(c.now),
+		Kind: codec.MessageSnapshot, Group: testGroup, Vote: vote, Log: m.snapshot.base.ID, Stream: m.stream, Stamp: int64(n.clock(c.now)),
 		Mode: n.core.members.membership.Mode,
 	}
 	p := testPacket{from: n.id, to: to, send: Send{To: to, Lane: codec.LaneSnapshot, Message: piece}}

@@ -15,7 +15,7 @@ func (c *testCluster) step(n *testNode, in *Input) { c.stepWith(n, in, nil) }
 func (c *testCluster) stepWith(n *testNode, in *Input, entries []testEntry) {
 	c.check.before(n)
 	was := n.core.Status()
-	n.core.Step(c.now, in, &n.out)
+	n.core.Step(n.clock(c.now), in, &n.out)
 	out := &n.out
 	if out.Fatal != nil {
 		c.note("%d: stops: %v", n.id, out.Fatal)
@@ -38,6 +38,9 @@ func (c *testCluster) stepWith(n *testNode, in *Input, entries []testEntry) {
 		n.held, n.heldSeq = append(n.held, c.packet(n, s)), append(n.heldSeq, out.Write.Seq)
 	}
 	c.check.after(n)
+	for _, r := range out.Reads {
+		c.check.answered(n, &r)
+	}
 	for _, s := range out.Snapshots {
 		c.moveSnapshot(n, s)
 	}

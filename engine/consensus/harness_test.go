@@ -95,27 +95,48 @@ func (p *testPacket) String() string {
 
 // testNode is a node with its volatile log, its disk and what waits for the disk.
 type testNode struct {
-	id        codec.NodeID
-	core      *Core
-	out       Output
-	life      int
-	resumes   bool // nothing that this life's vote led to was lost before it began
-	mem       testLog
-	disk      testLog
-	writes    []testWrite // submitted, not durable
-	held      []testPacket
-	heldSeq   []uint64
-	snapshots []testSnapshot // durable, the newest last
-	applied   codec.Index    // what the state machine has applied, and its state
-	state     uint64
-	moves     map[codec.NodeID]*testMove // snapshots under way from here
-	busy      bool                       // a completion is under way
-	stuck     bool                       // the disk does nothing
-	faulted   error
+	id         codec.NodeID
+	core       *Core
+	out        Output
+	life       int
+	resumes    bool // nothing that this life's vote led to was lost before it began
+	mem        testLog
+	disk       testLog
+	writes     []testWrite // submitted, not durable
+	held       []testPacket
+	heldSeq    []uint64
+	drift      time.Duration       // by how much its clock is too fast in a second; negative where it is slow
+	reads      map[uint64]testRead // that wait for an answer, by token
+	snapshots  []testSnapshot      // durable, the newest last
+	applied    codec.Index         // what the state machine has applied, and its state
+	state      uint64
+	moves      map[codec.NodeID]*testMove // snapshots under way from here
+	busy       bool                       // a completion is under way
+	stuck      bool                       // the disk does nothing
+	faulted    error
+	failedRead error // why the newest read that failed did
 }
 
 // up reports whether the node runs.
 func (n *testNode) up() bool { return n.core != nil }
+
+// clock returns what a node's clock shows at an instant of the run. It never goes back.
+func (n *testNode) clock(now Instant) Instant {
+	return now + now/Instant(time.Second)*Instant(n.drift) + now%Instant(time.Second)*Instant(n.drift)/Instant(time.Second)
+}
+
+// due returns the instant of the run at which a node's deadline has come.
+func (n *testNode) due() Instant {
+	deadline := n.out.Deadline
+	if deadline == Never || n.drift == 0 {
+		return deadline
+	}
+	now := Instant(float64(deadline) / (1 + n.drift.Seconds()))
+	for n.clock(now) < deadline {
+		now++
+	}
+	return now
+}
 
 // testEvent is something that happens at a virtual time.
 type testEvent struct {
@@ -148,6 +169,7 @@ type testCluster struct {
 	config        func(codec.NodeID) Config
 	check         *testChecker
 	nextData      uint64
+	nextToken     uint64
 }
 
 func newTestCluster(t testing.TB, seed uint64, n int) *testCluster {
@@ -165,7 +187,8 @@ func (c *testCluster) start(n *testNode) {
 	cfg.Seed = c.rng.Uint64()
 	st := n.disk.open()
 	n.restore(&st)
-	core, err := New(cfg, st, c.now)
+	n.reads = map[uint64]testRead{}
+	core, err := New(cfg, st, n.clock(c.now))
 	if err != nil {
 		c.t.Fatalf("node %d: %v", n.id, err)
 	}
@@ -243,8 +266,8 @@ func (c *testCluster) next() (*testNode, Instant) {
 	var first *testNode
 	deadline := Never
 	for _, n := range c.nodes {
-		if n.up() && n.out.Deadline < deadline {
-			first, deadline = n, n.out.Deadline
+		if n.up() && n.due() < deadline {
+			first, deadline = n, n.due()
 		}
 	}
 	return first, deadline

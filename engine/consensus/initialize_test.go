@@ -125,7 +125,9 @@ func TestDispatchTables(t *testing.T) {
 		{Learner, uint8(InputTick)}: true, {Follower, uint8(InputTick)}: true,
 		{Candidate, uint8(InputTick)}: true, {Leader, uint8(InputTick)}: true,
 		{Learner, uint8(InputPeerDown)}: true, {Follower, uint8(InputPeerDown)}: true,
-		{Candidate, uint8(InputPeerDown)}: true,
+		{Candidate, uint8(InputPeerDown)}:   true,
+		{Learner, uint8(InputSnapshotLost)}: true, {Follower, uint8(InputSnapshotLost)}: true,
+		{Candidate, uint8(InputSnapshotLost)}: true,
 	}
 	emptyMessages := map[cell]bool{
 		{Learner, uint8(codec.MessageVoteReply)}: true, {Leader, uint8(codec.MessageVoteReply)}: true,
@@ -135,6 +137,14 @@ func TestDispatchTables(t *testing.T) {
 		{Candidate, uint8(codec.MessageHeartbeatReply)}: true,
 		{Learner, uint8(codec.MessageTransferReply)}:    true, {Follower, uint8(codec.MessageTransferReply)}: true,
 		{Candidate, uint8(codec.MessageTransferReply)}: true,
+		{Candidate, uint8(codec.MessageReadReply)}:     true, {Leader, uint8(codec.MessageReadReply)}: true,
+	}
+	for role := range roleEnd { // the engine's business; a snapshot that is complete comes as an input
+		for _, kind := range []codec.MessageKind{
+			codec.MessageSnapshot, codec.MessageSnapshotReply, codec.MessageForward, codec.MessageForwardReply,
+		} {
+			emptyMessages[cell{role, uint8(kind)}] = true
+		}
 	}
 	for role := range roleEnd {
 		for kind := range inputKindEnd {

@@ -52,6 +52,8 @@ func (c *Core) checkInvariants() {
 		c.broken("promises without a write")
 	case c.out.Deadline <= c.now:
 		c.broken("deadline %d at %d", c.out.Deadline, c.now)
+	case c.role != Leader && c.reads.n > 0:
+		c.broken("%d reads wait for %v", c.reads.n, c.role)
 	case (c.role == Leader) != (len(c.lead.peers) > 0):
 		c.broken("role %v with %d peers", c.role, len(c.lead.peers))
 	}

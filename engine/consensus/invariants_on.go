@@ -7,6 +7,11 @@ func (c *Core) checkCostly() {
 	c.checkRole()
 	c.checkLog()
 	c.checkPending()
+	for i := range c.reads.n {
+		if r := c.reads.at(i); r.after > c.now || i > 0 && r.after < c.reads.at(i-1).after {
+			c.broken("read %d of %d counts what is sent after %d, at %d", i, c.reads.n, r.after, c.now)
+		}
+	}
 	for i := range c.lead.peers {
 		p := &c.lead.peers[i]
 		sum, last := 0, p.match

@@ -97,6 +97,10 @@ func (c *Core) diskDeadline() Instant {
 // caller knows that the leader is gone. A leader that is not gone is followed again as soon as it is heard.
 func (c *Core) forgetLeader(*Input) {
 	e := &c.election
+	if c.cfg.LeaseReads {
+		c.refuse(ErrLeaseReads)
+		return
+	}
 	if c.role >= Candidate || !c.vote.Committed || c.spent || e.forgot {
 		c.refuse(ErrNoLeaderToForget)
 		return

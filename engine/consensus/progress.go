@@ -47,8 +47,8 @@ type progress struct {
 	// probes counts those that were denied since the stream broke; end is the least index known not to match, 0 for none.
 	probes int
 	end    codec.Index
-	// answered is when the newest message that was answered had been sent.
-	answered Instant
+	// answered is when the newest message that was answered had been sent, sentAt when the newest was that asks for an answer.
+	answered, sentAt Instant
 	// lost says that the peer denied holding the entry at match, which it had acknowledged. Its copies count for
 	// nothing until it proves that it has them.
 	lost bool

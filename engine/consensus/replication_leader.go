@@ -17,6 +17,8 @@ type leadership struct {
 	first codec.Index
 	// changed is when the effective membership last changed during this leadership.
 	changed Instant
+	// settling is the instant up to which answers say nothing of a lease, since what they answer was sent before that change.
+	settling Instant
 	// peers are in the order of the membership's nodes, this node among them. Empty while another role lasts.
 	peers []progress
 	// streams is the last stream number given out. It is never reused in this life of the node.
@@ -26,6 +28,8 @@ type leadership struct {
 	base uint64
 	// heartbeatAt is when the next heartbeats are due.
 	heartbeatAt Instant
+	// sentAt is the newest stamp on anything that was sent.
+	sentAt Instant
 	// quorumDue is when it is to be looked at next whether a quorum answers, not before graceEnd. graceFor is what
 	// quorumAnswered returned when the last grace was given.
 	quorumDue, graceEnd, graceFor Instant
@@ -105,7 +109,7 @@ func (c *Core) layPeers() {
 	n := len(nodes)
 	l.matches, l.matchesScratch = make([]codec.Index, n), make([]codec.Index, n)
 	l.answered, l.answeredScratch = make([]Instant, n), make([]Instant, n)
-	l.changed = c.now
+	l.changed, l.settling = c.now, max(l.sentAt, c.now-1)
 }
 
 func (c *Core) newStream() uint64 {
@@ -137,16 +141,23 @@ func (c *Core) propose(in *Input) {
 	if !plausible(&f) {
 		panic(fmt.Sprintf("BUG: proposal of %d entries, %d bytes", f.Count, f.Size))
 	}
+	if c.mayPropose() {
+		c.appendFrame(f, nil)
+		c.streamAll()
+	}
+}
+
+// mayPropose reports whether this leader takes proposals, and refuses this one if not.
+func (c *Core) mayPropose() bool {
 	switch {
 	case c.leaving():
 		c.refuse(ErrLeaderLeaves)
-		return
 	case c.blocked():
 		c.refuse(ErrTransferInProgress)
-		return
+	default:
+		return true
 	}
-	c.appendFrame(f, nil)
-	c.streamAll()
+	return false
 }
 
 // streamAll sends every streaming peer what its window takes.
@@ -165,6 +176,10 @@ func (c *Core) request(kind codec.MessageKind, p *progress, index codec.Index, s
 		panic(fmt.Sprintf("BUG: %v about index %d, last entry is %v", kind, index, c.log.last))
 	}
 	p.told = c.commit
+	c.lead.sentAt = c.now
+	if kind != codec.MessageTransfer {
+		p.sentAt = c.now
+	}
 	return codec.Message{
 		Kind:   kind,
 		Vote:   c.vote,
@@ -370,11 +385,12 @@ func (c *Core) leaderTimers() {
 			c.snapshotTimer(p)
 		}
 	}
+	c.confirmReads()
 }
 
 func (c *Core) leaderDeadline() Instant {
 	l := &c.lead
-	next := min(l.heartbeatAt, l.quorumDue, c.diskDeadline(), c.handOverDeadline())
+	next := min(l.heartbeatAt, l.quorumDue, c.diskDeadline(), c.handOverDeadline(), c.readDeadline())
 	for i := range l.peers {
 		p := &l.peers[i]
 		switch {

@@ -18,6 +18,7 @@ type simCounts struct {
 	prevotes, headers           int // questions before campaigns, entries without content
 	snapshots, purges, installs int // snapshots taken, entries purged, snapshots that replaced a state
 	jumps, bare, wanting        int // logs replaced, without a state by witnesses, lives begun without the snapshot needed
+	confirmed, byLease, lost    int // reads
 	helped                      int // leaders that were brought a snapshot by hand
 }
 
@@ -40,6 +41,9 @@ func (s *simCounts) add(c *testCluster) {
 	s.bare += k.counts.bare
 	s.wanting += k.counts.wanting
 	s.helped += k.counts.helped
+	s.confirmed += k.counts.confirmed
+	s.byLease += k.counts.byLease
+	s.lost += k.counts.lost
 	for _, e := range k.committed {
 		if e.kind == codec.EntryMembership && e.membership.Transient {
 			s.joint++
@@ -87,7 +91,7 @@ func (s *simCounts) enough(t *testing.T, runs int) {
 		"entries":               {s.entries, 50 * runs},
 		"memberships":           {s.changes, 2 * runs},
 		"refused memberships":   {s.refused, runs / 10},
-		"joint memberships":     {s.joint, runs},
+		"joint memberships":     {s.joint, runs / 2},
 		"promoted learners":     {s.promoted, runs / 20},
 		"transfers":             {s.transfers, runs / 5},
 		"transferred campaigns": {s.handed, runs / 4},
@@ -100,6 +104,9 @@ func (s *simCounts) enough(t *testing.T, runs int) {
 		"logs replaced":         {s.jumps, runs},
 		"bare bases":            {s.bare, runs / 20},
 		"lost snapshots":        {s.wanting, runs / 10},
+		"confirmed reads":       {s.confirmed, 50 * runs},
+		"reads by lease":        {s.byLease, 10 * runs},
+		"lost reads":            {s.lost, 10 * runs},
 	} {
 		if n.did < n.want {
 			t.Errorf("%s: %d in %d runs, want at least %d", what, n.did, runs, n.want)
@@ -122,12 +129,14 @@ func drawShape(c *testCluster) *simShape {
 	s := &simShape{c: c, mode: codec.VoteMode(1 + r.IntN(2)), admin: r.IntN(4) > 0, quorums: r.IntN(2) == 0}
 	s.witnesses, s.configs = make([]bool, len(c.nodes)+1), make([]Config, len(c.nodes)+1)
 	frames, bytes := 1+r.IntN(8), 100+r.IntN(2000)
+	leases := r.IntN(2) == 0
 	preVote, restore := r.IntN(3) > 0, r.IntN(2) == 0
 	for id := range s.configs {
 		cfg := testConfig(codec.NodeID(id))
 		cfg.WindowFramesMax, cfg.WindowBytesMax = frames, bytes
 		cfg.Switches.NoPreVote = !preVote || r.IntN(8) == 0
 		cfg.RestoreLeader = restore
+		cfg.LeaseReads, cfg.ClockDriftMax = leases, 170_000 // a little above 1-(1-9%)/(1+9%)
 		cfg.DiskStallTimeout = []time.Duration{0, 0, 700 * ms}[r.IntN(3)]
 		s.configs[id] = cfg
 		s.witnesses[id] = id > 2 && r.IntN(5) == 0

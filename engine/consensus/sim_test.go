@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"flag"
+	"fmt"
 	"testing"
 	"time"
 
@@ -37,6 +38,11 @@ func simulate(t testing.TB, seed uint64) *testCluster {
 	for i := range voters + spare {
 		c.nodes = append(c.nodes, &testNode{id: codec.NodeID(i + 1)})
 	}
+	if r.IntN(2) == 0 {
+		for _, n := range c.nodes {
+			n.drift = time.Duration(r.IntN(180)-90) * ms
+		}
+	}
 	f := simFaults{
 		loss:       r.Float64() * 0.3 * float64(r.IntN(2)),
 		duplicates: r.Float64() * 0.3 * float64(r.IntN(2)),
@@ -65,6 +71,7 @@ func simulate(t testing.TB, seed uint64) *testCluster {
 	}
 	c.inject(f)
 	c.workload(20 * time.Second)
+	c.reading(20*time.Second, time.Duration(10+r.IntN(150))*ms)
 	c.purging(20*time.Second, time.Duration(50+r.IntN(1000))*ms)
 	if shape.admin {
 		c.administer(shape, 20*time.Second)
@@ -204,6 +211,16 @@ func (c *testCluster) converge() {
 	c.helpByHand()
 	if !c.run(50*testTimeouts, c.converged) {
 		c.complain("the logs are not the same")
+	}
+	members := c.leader().core.Membership().Nodes
+	for _, member := range members {
+		c.read(c.node(member.ID), false)
+	}
+	c.run(ms, nil)
+	for _, member := range members {
+		if n := c.node(member.ID); len(n.reads) > 0 || n.failedRead != nil {
+			c.complain(fmt.Sprintf("node %d: %d reads without an answer, %v", n.id, len(n.reads), n.failedRead))
+		}
 	}
 }
 

@@ -31,7 +31,9 @@ func (c *Core) install(in *Input) {
 		return
 	}
 	m := &in.Message
-	reply := codec.Message{Kind: codec.MessageAppendReply, Stream: m.Stream, Stamp: m.Stamp}
+	// The answer repeats no stamp: who sends the pieces stamps them beside the leader's core, which could not tell what was
+	// sent before something else.
+	reply := codec.Message{Kind: codec.MessageAppendReply, Stream: m.Stream}
 	if !c.follow(m) {
 		reply.Vote, reply.Status = c.vote, codec.StatusRefused
 		c.sendNow(in.Peer, codec.LaneAppend, reply, codec.FrameMeta{})

@@ -28,9 +28,7 @@ func (c *Core) Status() Status {
 	if c.role == Leader {
 		s.Blocked, s.Transferee = c.blocked(), c.lead.transfer.to
 	}
-	if c.vote.Committed && !c.spent && !c.election.forgot {
-		s.Leader = c.vote.Leader.Node
-	}
+	s.Leader, s.LeaseUntil = c.knownLeader(), c.leaseUntil()
 	return s
 }
 

@@ -72,9 +72,16 @@ type Config struct {
 	// AllowLogReversion lets a leader fill up a peer again whose log lost entries that it had acknowledged. Those
 	// entries may have been committed with the peer's copies: it is for data that may be lost.
 	AllowLogReversion bool
+	// LeaseReads lets reads that ask for it be answered by the leader's lease, which rests on clocks; see lease_read.go. All
+	// members must have it or none, and no member an ElectionTimeoutMin below that of another.
+	LeaseReads bool
+	// ClockDriftMax is by how much, in millionths, the clocks of two members may differ in rate. Want above 0 and below
+	// 500,000 with LeaseReads. Quartz is right to 100; 1,000 leaves room for clocks that are being corrected.
+	ClockDriftMax int
 	// Switches are what runs at start; [InputSwitch] changes them.
 	Switches Switches
-	// Seed starts the core's own random numbers; a run is a function of the seed and the inputs.
+	// Seed starts the core's own random numbers; a run is a function of the seed and the inputs. It is to be another one in
+	// each life of a node, which names its reads by it.
 	Seed uint64
 }
 
@@ -118,7 +125,8 @@ const (
 	// refused until it has happened, or Timeout (0: a minimum election timeout) has passed, or Peer has answered nothing
 	// for a minimum election timeout. Leader only.
 	InputTransfer
-	// InputForgetLeader: keep no lease for the leader any more, so that a vote can be given at once. Followers only.
+	// InputForgetLeader: keep no lease for the leader any more, so that a vote can be given at once. Followers only, and not
+	// with Config.LeaseReads.
 	InputForgetLeader
 	// InputSwitch: Switches replace those in force.
 	InputSwitch
@@ -137,8 +145,9 @@ const (
 	// InputSnapshotLost: the transfer of a snapshot to Peer ended before its end. Leader only.
 	InputSnapshotLost
 	// InputRead: confirm that this node leads, and since when, for a linearizable read. Token comes back in Output.Reads, in
-	// this step or a later one. With Lease the leader's lease counts, where Config.LeaseReads allows it. A node that follows
-	// asks its leader.
+	// this step or a later one. With Lease the leader's lease counts, where Config.LeaseReads allows it and there is one; else
+	// a quorum is asked all the same. A node that follows asks its leader, once, and gives up after a maximum election
+	// timeout or when the leader changes.
 	InputRead
 	// InputBarrier: append a blank entry. Leader only.
 	InputBarrier
@@ -214,6 +223,9 @@ type Read struct {
 	Token  uint64
 	Index  codec.Index
 	Reason error
+	// Lease says that the answer rests on the leader's lease: what was read is good only if [Status].LeaseUntil is still to
+	// come afterwards.
+	Lease bool
 }
 
 // Output is what a step asks for. The caller may send Now at once, even before it starts the write: nothing in it
@@ -263,6 +275,9 @@ type Status struct {
 	// WantsSnapshot says that the log does not hold what must be applied next: the node waits for a snapshot.
 	WantsSnapshot bool
 	Voter         bool // this node is a voter of it
+	// LeaseUntil is up to when, exclusively, this leader's lease answers reads: 0 for not at all, [Never] where nobody else
+	// can be elected.
+	LeaseUntil Instant
 	// Blocked says that a leader takes no proposals: it hands over, to Transferee if it was told to, or leaves.
 	Blocked    bool
 	Transferee codec.NodeID
