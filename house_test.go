@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"engine/consensus/simulation": {"codec", "engine/consensus", "pipeline", "wal/..."},
 	"engine":                      {"codec", "engine/consensus", "engine/shipment", "netio", "pipeline/...", "wal/..."},
 	"engine/shipment":             {"codec", "wal/..."},
+	"engine/storagetest":          {"codec", "pipeline", "wal/..."},
 	"engine/crash":                {"codec", "engine", "netio", "pipeline/...", "wal/..."},
 	"profiles":                    {},
 	"cluster_benchmark/...":       {"cluster_benchmark/...", "codec", "engine/...", "netio", "pipeline", "profiles", "wal/..."},
