@@ -189,7 +189,7 @@ func (f *faults) forges(b []byte, m codec.FrameMeta) []byte {
 	const kindAt, crcAt = 1, 48 // in a frame
 	b = bytes.Clone(b)
 	frame := b[codec.MessageHeaderSize:]
-	frame[kindAt] = byte(codec.EntryMembership) + 1 + byte(f.rolls[ClassFuture].IntN(8))
+	frame[kindAt] = byte(codec.EntryRestore) + 1 + byte(f.rolls[ClassFuture].IntN(8))
 	binary.LittleEndian.PutUint32(frame[crcAt:], codec.UpdateChecksum(codec.Checksum(frame[:crcAt]), frame[codec.FrameHeaderSize:]))
 	return b
 }
