@@ -168,6 +168,9 @@ func SetConfigs(configs ...codec.VoterConfig) Change {
 		own[i] = configs[i].Clone()
 	}
 	return func(e *edit) error {
+		if len(own) == 0 {
+			return fmt.Errorf("%w: no voter configs, want at least one", ErrMembership)
+		}
 		m := codec.Membership{Configs: own}
 		e.membership.Configs = m.Clone().Configs
 		e.voted = false
