@@ -48,9 +48,14 @@ func (c *change) advance(l *loop) (done, stepped bool) {
 	return c.propose(l)
 }
 
-// committed reports whether the entry is in the log and committed.
+// committed reports whether the entry is in the log, or was until it was purged, and committed. Of purged entries the log
+// knows nothing; but the membership in force is never lost, and a leader never cuts what it appended itself.
 func (l *loop) committed(id codec.LogID) bool {
-	return id.Index > 0 && id.Index <= l.out.Commit && l.core.Holds(id)
+	if id.Index == 0 || id.Index > l.out.Commit {
+		return false
+	}
+	purged := id.Index <= l.status.Purged.Index && l.status.Role == consensus.Leader && l.status.Vote.Leader == id.Leader
+	return purged || id == l.status.MemberAt || l.core.Holds(id)
 }
 
 // finished answers the caller behind the last entry that the state machine has to take first.

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
 	"github.com/millrace/millrace/netio"
-	"os"
-	"path/filepath"
 )
 
 // A failure and a query for metrics in the same mail.
@@ -153,8 +154,9 @@ func TestSetNodeCantChangeTheIncarnation(t *testing.T) {
 // A nil Change.
 func TestNilChangeIsRefused(t *testing.T) {
 	r := openAlone(t, newRegister(), func(*Config) {})
-	_, err := r.ChangeMembership(t.Context(), nil)
-	t.Log(err)
+	if _, err := r.ChangeMembership(t.Context(), nil); !errors.Is(err, ErrMembership) {
+		t.Errorf("a nil change: %v, want one that wraps ErrMembership", err)
+	}
 }
 
 // A member that lost its disk before any change of membership wrote incarnations down, and one that never met it.
@@ -245,5 +247,36 @@ func TestCloseWhileAVoterIsStaged(t *testing.T) {
 		case <-time.After(5 * time.Second):
 			t.Fatal("a call hangs after Close")
 		}
+	}
+}
+
+// The entry of the membership in force may be purged; it is committed all the same.
+func TestChangeAfterItsMembershipWasPurged(t *testing.T) {
+	c := startCluster(t, clusterOptions{nodes: 3, memory: true, adjust: calm})
+	c.propose("x")
+	c.agree(1)
+	leader := c.leader()
+	until(t, "the leader to write down who its members are", func() bool { return leader.Membership().LogID.Leader.Term > 0 })
+	c.propose("y")
+	c.agree(2)
+	purged := make(chan codec.LogID, 1)
+	leader.box.post(func(m *mail) {
+		m.asks = append(m.asks, func(l *loop) {
+			id, _ := l.core.LogIDAt(l.fed)
+			l.step(consensus.Input{Kind: consensus.InputSnapshot, Log: id})
+			l.step(consensus.Input{Kind: consensus.InputPurge, Index: id.Index})
+			purged <- l.status.Purged
+		})
+	})
+	before := leader.Membership().LogID
+	if base := <-purged; base.Index < before.Index {
+		t.Fatalf("the log begins behind %v, the membership is that of %v: the test does not test what it is for", base, before)
+	}
+	preferred := c.node(leader.NodeID())
+	preferred.Priority = 9
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if id, err := leader.ChangeMembership(ctx, SetNode(preferred)); err != nil || id.Index <= before.Index {
+		t.Errorf("a change after a purge: %v, %v", id, err)
 	}
 }
