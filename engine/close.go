@@ -3,8 +3,10 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
 )
 
 // Close ends the node: it takes no more proposals, waits up to [Config.CloseTimeout] for those it took to be answered,
@@ -27,7 +29,7 @@ func (r *Raft) Close() error {
 // drain runs in the loop: from now on it ends as soon as nothing is pending.
 func (l *loop) drain() {
 	l.draining = true
-	l.drainEnd = l.now.Add(l.cfg.CloseTimeout)
+	l.drainEnd = l.now.Add(min(l.cfg.CloseTimeout, time.Duration(consensus.Never-l.now)))
 }
 
 // stopCause returns what callers are told whom the end of the loop leaves without a result.

@@ -215,7 +215,7 @@ func (c *Config) validate() error {
 		return &ConfigError{"ElectionTimeoutMin", c.ElectionTimeoutMin, "a duration above 0"}
 	case c.ElectionTimeoutMax <= c.ElectionTimeoutMin:
 		return &ConfigError{"ElectionTimeoutMax", c.ElectionTimeoutMax, "more than ElectionTimeoutMin, " + c.ElectionTimeoutMin.String()}
-	case c.HeartbeatInterval < 0 || 2*c.HeartbeatInterval > c.ElectionTimeoutMin:
+	case c.HeartbeatInterval < 0 || c.HeartbeatInterval > c.ElectionTimeoutMin/2:
 		return &ConfigError{"HeartbeatInterval", c.HeartbeatInterval, "above 0 and at most half of ElectionTimeoutMin, " + c.ElectionTimeoutMin.String()}
 	case c.CloseTimeout < 0:
 		return &ConfigError{"CloseTimeout", c.CloseTimeout, "a duration above 0"}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -39,6 +40,8 @@ func TestConfigRefusals(t *testing.T) {
 			"ElectionTimeoutMax is 1s, want more than ElectionTimeoutMin, 1s"},
 		{"ElectionTimeoutMax", func(c *Config) { c.ElectionTimeoutMax = -time.Second },
 			"ElectionTimeoutMax is -1s, want more than ElectionTimeoutMin, 1s"},
+		{"HeartbeatInterval", func(c *Config) { c.HeartbeatInterval = math.MaxInt64 },
+			"HeartbeatInterval is 2562047h47m16.854775807s, want above 0 and at most half of ElectionTimeoutMin, 1s"},
 		{"HeartbeatInterval", func(c *Config) { c.HeartbeatInterval = 501 * time.Millisecond },
 			"HeartbeatInterval is 501ms, want above 0 and at most half of ElectionTimeoutMin, 1s"},
 		{"LogLevels", func(c *Config) { c.LogLevels = map[Component]slog.Leveler{"disk": slog.LevelInfo} },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -245,8 +246,9 @@ func TestCloseAnswersEveryone(t *testing.T) {
 	}
 }
 
+// TestCloseWaitsForWhatItTook also where it may wait for ever.
 func TestCloseWaitsForWhatItTook(t *testing.T) {
-	c := startCluster(t, clusterOptions{nodes: 3, memory: true})
+	c := startCluster(t, clusterOptions{nodes: 3, memory: true, adjust: func(cfg *Config) { cfg.CloseTimeout = math.MaxInt64 }})
 	leader := c.leader()
 	const callers = 1000
 	errs := make(chan error, callers)

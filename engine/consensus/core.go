@@ -145,7 +145,7 @@ func (cfg *Config) validate() error {
 			ErrConfig, cfg.ElectionTimeoutMin, cfg.ElectionTimeoutMax)
 	case cfg.ElectionTimeoutMax > timeoutMax:
 		return fmt.Errorf("%w: election timeout up to %v, want at most %v", ErrConfig, cfg.ElectionTimeoutMax, timeoutMax)
-	case cfg.HeartbeatInterval <= 0 || 2*cfg.HeartbeatInterval > cfg.ElectionTimeoutMin:
+	case cfg.HeartbeatInterval <= 0 || cfg.HeartbeatInterval > cfg.ElectionTimeoutMin/2:
 		return fmt.Errorf("%w: heartbeat interval %v, want above 0 and at most half of the election timeout %v",
 			ErrConfig, cfg.HeartbeatInterval, cfg.ElectionTimeoutMin)
 	case cfg.DiskStallTimeout < 0 || cfg.DiskStallTimeout > timeoutMax:

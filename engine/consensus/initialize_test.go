@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"errors"
+	"math"
 	"testing"
 
 	"github.com/millrace/millrace/codec"
@@ -101,6 +102,7 @@ func TestNewErrors(t *testing.T) {
 		"days":         func(cfg *Config) { cfg.ElectionTimeoutMax = 1e18 },
 		"no heartbeat": func(cfg *Config) { cfg.HeartbeatInterval = 0 },
 		"slow":         func(cfg *Config) { cfg.HeartbeatInterval = cfg.ElectionTimeoutMin/2 + 1 },
+		"for ever":     func(cfg *Config) { cfg.HeartbeatInterval = math.MaxInt64 },
 		"no bytes":     func(cfg *Config) { cfg.WindowBytesMax = 0 },
 		"no frames":    func(cfg *Config) { cfg.WindowFramesMax = 0 },
 	} {
