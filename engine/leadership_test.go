@@ -332,6 +332,34 @@ func TestPreVoteKeepsACutOffNodeFromRaisingTheTerm(t *testing.T) {
 	})
 }
 
+// TestLeaseOfALiveLeaderRefusesVotes: a voter that only the leader can't reach campaigns for real, with a complete log, and
+// gets no vote of the follower that still hears the leader.
+func TestLeaseOfALiveLeaderRefusesVotes(t *testing.T) {
+	eachKind(t, func(t *testing.T, o clusterOptions) {
+		const away = 3
+		o.cables, o.adjust = true, calmBut(away)
+		c := startCluster(t, o)
+		c.propose("x")
+		c.agree(1)
+		leader := c.leader()
+		vote, other := leader.Metrics().Vote, c.others(leader.NodeID(), away)[0]
+		until(t, "everybody to hold everything", func() bool {
+			return c.nodes[away].Metrics().Last == leader.Metrics().Last && c.nodes[other].Metrics().Last == leader.Metrics().Last
+		})
+		c.cable.part([]codec.NodeID{leader.NodeID()}, []codec.NodeID{away})
+		if err := c.nodes[away].SetSwitches(Switches{NoPreVote: true}); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "five campaigns", func() bool { return c.nodes[away].Metrics().Elections >= 5 })
+		if m := c.nodes[other].Metrics(); m.Vote != vote || m.Leader != leader.NodeID() {
+			t.Errorf("the follower has vote %v and follows node %d, want %v and node %d", m.Vote, m.Leader, vote, leader.NodeID())
+		}
+		if m := leader.Metrics(); m.Role != consensus.Leader || m.Vote != vote {
+			t.Errorf("the leader is a %v with vote %v, want it to lead under %v still", m.Role, m.Vote, vote)
+		}
+	})
+}
+
 // awaitSent waits until a node has sent so many messages of a kind more, whether they passed or not.
 func (c *cluster) awaitSent(id codec.NodeID, kind codec.MessageKind, n int) {
 	c.t.Helper()

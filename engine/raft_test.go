@@ -314,11 +314,17 @@ func TestInitializeRefusals(t *testing.T) {
 func TestBothVoteModes(t *testing.T) {
 	for _, mode := range []codec.VoteMode{codec.SeveralLeadersPerTerm, codec.OneLeaderPerTerm} {
 		t.Run(mode.String(), func(t *testing.T) {
-			c := startCluster(t, clusterOptions{nodes: 3, memory: true, mode: mode})
-			for n := range 10 {
-				c.propose(fmt.Sprint(n))
-			}
-			c.agree(10)
+			eachKind(t, func(t *testing.T, o clusterOptions) {
+				o.mode = mode
+				c := startCluster(t, o)
+				for n := range 10 {
+					c.propose(fmt.Sprint(n))
+				}
+				c.agree(10)
+				if m := c.leader().Membership(); m.Mode != mode {
+					t.Errorf("the membership has vote mode %v, want %v", m.Mode, mode)
+				}
+			})
 		})
 	}
 }
