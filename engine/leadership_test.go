@@ -452,32 +452,29 @@ func (l *logLines) count(what string) int {
 // TestVoteModesThatDisagree: two nodes that were initialized each in its own way drop each other's messages, count that
 // and say so once.
 func TestVoteModesThatDisagree(t *testing.T) {
-	net := netio.NewNetwork()
-	var lines logLines
-	var nodes []*Raft
-	members := []codec.Node{{ID: 1}, {ID: 2}}
-	for id := codec.NodeID(1); id <= 2; id++ {
-		log := MemoryLog()
-		n, err := Open(Config{
-			NodeID: id, ClusterID: "test", Log: log, Transport: net.Transport(id, "test", log.Incarnation()), Seed: uint64(id),
-			ElectionTimeoutMin: 20 * time.Millisecond, ElectionTimeoutMax: 40 * time.Millisecond, HeartbeatInterval: 5 * time.Millisecond,
-			Logger: slog.New(slog.NewTextHandler(&lines, nil)),
-		}, newRegister())
-		if err != nil {
-			t.Fatal(err)
+	eachKind(t, func(t *testing.T, o clusterOptions) {
+		var lines logLines
+		o.adjust = func(cfg *Config) {
+			cfg.ElectionTimeoutMin, cfg.ElectionTimeoutMax = 20*time.Millisecond, 40*time.Millisecond
+			cfg.HeartbeatInterval, cfg.Logger = 5*time.Millisecond, slog.New(slog.NewTextHandler(&lines, nil))
 		}
-		defer n.Close()
-		nodes = append(nodes, n)
-	}
-	for i, mode := range []codec.VoteMode{codec.OneLeaderPerTerm, codec.SeveralLeadersPerTerm} {
-		if err := nodes[i].Initialize(t.Context(), codec.NewMembership(mode, members...)); err != nil {
-			t.Fatal(err)
+		c := &cluster{t: t, dir: t.TempDir(), kind: o, nodes: map[codec.NodeID]*Raft{}, sms: map[codec.NodeID]*register{}, cfgs: map[codec.NodeID]Config{}}
+		if !o.tcp {
+			c.net = netio.NewNetwork()
 		}
-	}
-	for _, n := range nodes {
-		until(t, "messages to be dropped", func() bool { return n.Metrics().Disagreed >= 3 })
-	}
-	if n := lines.count("another vote mode"); n != 2 {
-		t.Errorf("%d warnings, want one of each node", n)
-	}
+		members := []codec.Node{c.add(1), c.add(2)}
+		defer c.close(1)
+		defer c.close(2)
+		for id, mode := range map[codec.NodeID]codec.VoteMode{1: codec.OneLeaderPerTerm, 2: codec.SeveralLeadersPerTerm} {
+			if err := c.nodes[id].Initialize(t.Context(), codec.NewMembership(mode, members...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, n := range c.nodes {
+			until(t, "messages to be dropped", func() bool { return n.Metrics().Disagreed >= 3 })
+		}
+		if n := lines.count("another vote mode"); n != 2 {
+			t.Errorf("%d warnings, want one of each node", n)
+		}
+	})
 }
