@@ -54,11 +54,10 @@ func TestNewQuorumHasATimeoutToAnswer(t *testing.T) {
 	}
 	changed := l.now
 	for l.now < changed.Add(testTimeout-time.Millisecond) {
-		l.wait(time.Millisecond)
-		l.ack(2, codec.StatusOK, l.last())
-		if l.c.role != Leader {
+		if l.wait(time.Millisecond); l.c.role != Leader {
 			t.Fatalf("it steps down %v after the change, want %v", time.Duration(l.now-changed), testTimeout)
 		}
+		l.ack(2, codec.StatusOK, l.last())
 	}
 	l.wait(testHeartbeat)
 	want(t, "still leading", l.c.role == Leader, false)

@@ -34,3 +34,19 @@ func TestWitnessLogMakesNoOrdinaryMember(t *testing.T) {
 		t.Errorf("it starts as an ordinary member: %v, want ErrWitnessLog", err)
 	}
 }
+
+// A witness that its newest membership leaves out is not needed to lead while that is not committed, as others may be.
+func TestRemovedWitnessNeverCampaigns(t *testing.T) {
+	for _, witness := range []bool{true, false} {
+		m, rest := testMembership(one, 3), testMembership(one, 2)
+		m.Nodes[2].Witness = witness
+		st := logOf(won(1, 1), m, by(1, 1))
+		st.Frames[1].Kind = codec.EntryMembership
+		st.Memberships = append(st.Memberships, codec.MembershipRecord{ID: at(1, 1, 2), Membership: *rest})
+		l := open(t, 3, st)
+		l.now = 10 * Instant(testTimeouts)
+		out := l.step(Input{Kind: InputElect})
+		want(t, "refused", errors.Is(out.Reason, ErrMayNotCampaign), witness)
+		want(t, "candidate", l.c.role == Candidate, !witness)
+	}
+}
