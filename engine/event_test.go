@@ -73,10 +73,10 @@ func TestEventsOfATransfer(t *testing.T) {
 		awaitEvent(t, there, func(e RoleChanged) bool { return e.Now == RoleLeader && e.Before == RoleCandidate })
 		awaitEvent(t, there, func(e LeaderChanged) bool { return e.Leader.ID == target.NodeID() })
 		c.change(Demote(leader.NodeID()))
-		e := awaitEvent(t, members, func(e MembershipChanged) bool { return e.Membership.Committed && !e.Membership.Transient })
-		if e.Membership.IsVoter(leader.NodeID()) {
-			t.Errorf("%+v", e)
-		}
+		// The commit of an earlier membership may have been news to this node when it began to listen.
+		awaitEvent(t, members, func(e MembershipChanged) bool {
+			return e.Membership.Committed && !e.Membership.Transient && !e.Membership.IsVoter(leader.NodeID())
+		})
 	})
 }
 
