@@ -139,6 +139,10 @@ func TestJointMembershipIsFinishedByTheNextLeader(t *testing.T) {
 		c.change(AddLearner(fourth), AddLearner(fifth))
 		c.propose("0")
 		leader := c.leader()
+		// The leader writes down whose disks these are: an entry of its own, which must not meet the cut below.
+		c.awaitMembership(leader.NodeID(), "to name the disk of each", func(m EffectiveMembership) bool {
+			return m.Committed && !slices.ContainsFunc(m.Nodes, func(n codec.Node) bool { return n.Incarnation.IsZero() })
+		})
 		if err := leader.WaitCaughtUp(t.Context(), 4, 5); err != nil {
 			t.Fatal(err)
 		}
