@@ -24,21 +24,29 @@ type EventKind uint8
 
 // The kinds, with the type of their events.
 const (
-	EventLeaderChanged     EventKind = iota // [LeaderChanged]
-	EventRoleChanged                        // [RoleChanged]
-	EventElectionStarted                    // [ElectionStarted]
-	EventElectionWon                        // [ElectionWon]
-	EventElectionLost                       // [ElectionLost]
-	EventMembershipChanged                  // [MembershipChanged]
-	EventTransferStarted                    // [TransferStarted]
-	EventTransferEnded                      // [TransferEnded]
-	EventPeerConnected                      // [PeerConnected]
-	EventPeerFailed                         // [PeerFailed]
-	EventPeerRefused                        // [PeerRefused]
-	EventPeerLost                           // [PeerLost]
-	EventDiskStalled                        // [DiskStalled]
-	EventDiskRecovered                      // [DiskRecovered]
-	EventNodeFailed                         // [NodeFailed]
+	EventLeaderChanged       EventKind = iota // [LeaderChanged]
+	EventRoleChanged                          // [RoleChanged]
+	EventElectionStarted                      // [ElectionStarted]
+	EventElectionWon                          // [ElectionWon]
+	EventElectionLost                         // [ElectionLost]
+	EventMembershipChanged                    // [MembershipChanged]
+	EventTransferStarted                      // [TransferStarted]
+	EventTransferEnded                        // [TransferEnded]
+	EventPeerConnected                        // [PeerConnected]
+	EventPeerFailed                           // [PeerFailed]
+	EventPeerRefused                          // [PeerRefused]
+	EventPeerLost                             // [PeerLost]
+	EventDiskStalled                          // [DiskStalled]
+	EventDiskRecovered                        // [DiskRecovered]
+	EventNodeFailed                           // [NodeFailed]
+	EventSnapshotStarted                      // [SnapshotStarted]
+	EventSnapshotTaken                        // [SnapshotTaken]
+	EventSnapshotFailed                       // [SnapshotFailed]
+	EventSnapshotSendStarted                  // [SnapshotSendStarted]
+	EventSnapshotSendEnded                    // [SnapshotSendEnded]
+	EventSnapshotInstalled                    // [SnapshotInstalled]
+	EventStateRestored                        // [StateRestored]
+	EventLogPurged                            // [LogPurged]
 
 	eventKindEnd
 )
@@ -46,7 +54,8 @@ const (
 var eventNames = [...]string{
 	"leader-changed", "role-changed", "election-started", "election-won", "election-lost", "membership-changed",
 	"transfer-started", "transfer-ended", "peer-connected", "peer-failed", "peer-refused", "peer-lost",
-	"disk-stalled", "disk-recovered", "node-failed",
+	"disk-stalled", "disk-recovered", "node-failed", "snapshot-started", "snapshot-taken", "snapshot-failed",
+	"snapshot-send-started", "snapshot-send-ended", "snapshot-installed", "state-restored", "log-purged",
 }
 
 // String returns the kind's name.
@@ -123,18 +132,68 @@ type DiskRecovered struct{ Stalled time.Duration }
 // NodeFailed: the node stops because of Cause, as [Raft.Err] will say.
 type NodeFailed struct{ Cause error }
 
-func (LeaderChanged) Kind() EventKind     { return EventLeaderChanged }
-func (RoleChanged) Kind() EventKind       { return EventRoleChanged }
-func (ElectionStarted) Kind() EventKind   { return EventElectionStarted }
-func (ElectionWon) Kind() EventKind       { return EventElectionWon }
-func (ElectionLost) Kind() EventKind      { return EventElectionLost }
-func (MembershipChanged) Kind() EventKind { return EventMembershipChanged }
-func (TransferStarted) Kind() EventKind   { return EventTransferStarted }
-func (TransferEnded) Kind() EventKind     { return EventTransferEnded }
-func (PeerConnected) Kind() EventKind     { return EventPeerConnected }
-func (PeerFailed) Kind() EventKind        { return EventPeerFailed }
-func (PeerRefused) Kind() EventKind       { return EventPeerRefused }
-func (PeerLost) Kind() EventKind          { return EventPeerLost }
-func (DiskStalled) Kind() EventKind       { return EventDiskStalled }
-func (DiskRecovered) Kind() EventKind     { return EventDiskRecovered }
-func (NodeFailed) Kind() EventKind        { return EventNodeFailed }
+// SnapshotStarted: the state machine is asked for its state after an entry at this index or a later one.
+type SnapshotStarted struct{ AtLeast codec.Index }
+
+// SnapshotTaken: a snapshot of this node's state is durable.
+type SnapshotTaken struct {
+	Snapshot codec.LogID // last entry in it
+	Bytes    int64
+}
+
+// SnapshotFailed: no snapshot came of it. It is tried again.
+type SnapshotFailed struct{ Cause error }
+
+// SnapshotSendStarted: this leader sends a peer its snapshot.
+type SnapshotSendStarted struct {
+	Peer     codec.NodeID
+	Snapshot codec.LogID
+	Bytes    int64
+}
+
+// SnapshotSendEnded: the peer needs it no more, or it could not be sent, for which Cause says why.
+type SnapshotSendEnded struct {
+	Peer     codec.NodeID
+	Snapshot codec.LogID
+	Cause    error
+}
+
+// SnapshotInstalled: a snapshot has taken the place of this node's log and is given to its state machine.
+type SnapshotInstalled struct {
+	Snapshot codec.LogID
+	Bytes    int64
+	Peer     codec.NodeID // who sent it; 0 where it was brought by hand
+}
+
+// StateRestored: the state machine's state is that of a snapshot.
+type StateRestored struct {
+	Snapshot codec.LogID
+	Bytes    int64
+}
+
+// LogPurged: this node's log begins behind that entry.
+type LogPurged struct{ Purged codec.LogID }
+
+func (LeaderChanged) Kind() EventKind       { return EventLeaderChanged }
+func (RoleChanged) Kind() EventKind         { return EventRoleChanged }
+func (ElectionStarted) Kind() EventKind     { return EventElectionStarted }
+func (ElectionWon) Kind() EventKind         { return EventElectionWon }
+func (ElectionLost) Kind() EventKind        { return EventElectionLost }
+func (MembershipChanged) Kind() EventKind   { return EventMembershipChanged }
+func (TransferStarted) Kind() EventKind     { return EventTransferStarted }
+func (TransferEnded) Kind() EventKind       { return EventTransferEnded }
+func (PeerConnected) Kind() EventKind       { return EventPeerConnected }
+func (PeerFailed) Kind() EventKind          { return EventPeerFailed }
+func (PeerRefused) Kind() EventKind         { return EventPeerRefused }
+func (PeerLost) Kind() EventKind            { return EventPeerLost }
+func (DiskStalled) Kind() EventKind         { return EventDiskStalled }
+func (DiskRecovered) Kind() EventKind       { return EventDiskRecovered }
+func (NodeFailed) Kind() EventKind          { return EventNodeFailed }
+func (SnapshotStarted) Kind() EventKind     { return EventSnapshotStarted }
+func (SnapshotTaken) Kind() EventKind       { return EventSnapshotTaken }
+func (SnapshotFailed) Kind() EventKind      { return EventSnapshotFailed }
+func (SnapshotSendStarted) Kind() EventKind { return EventSnapshotSendStarted }
+func (SnapshotSendEnded) Kind() EventKind   { return EventSnapshotSendEnded }
+func (SnapshotInstalled) Kind() EventKind   { return EventSnapshotInstalled }
+func (StateRestored) Kind() EventKind       { return EventStateRestored }
+func (LogPurged) Kind() EventKind           { return EventLogPurged }

@@ -87,6 +87,7 @@ func TestEventsOfALeaderThatIsCutOff(t *testing.T) {
 		o.cables = true
 		c := startCluster(t, o)
 		c.propose("x")
+		c.agree(1)
 		leader := c.leader()
 		s := events(t, leader)
 		other := c.others(leader.NodeID())
@@ -116,6 +117,7 @@ func TestEventsOfALeaderThatIsCutOff(t *testing.T) {
 func TestElectionLost(t *testing.T) {
 	c := startCluster(t, clusterOptions{nodes: 3, memory: true, cables: true})
 	c.propose("x")
+	c.agree(1)
 	alone := c.nodes[c.others(c.leader().NodeID())[0]]
 	if err := alone.SetSwitches(Switches{NoPreVote: true}); err != nil {
 		t.Fatal(err)

@@ -63,6 +63,7 @@ func (k *keeper) replace(base *codec.LogBase) {
 	}
 	k.installed++
 	k.l.logs.snapshots.Info("snapshot installed", "entry", base.ID, "bytes", a.Info.Size, "from", a.Peer)
+	k.l.emit(SnapshotInstalled{Snapshot: base.ID, Bytes: a.Info.Size, Peer: a.Peer})
 	k.l.loseUpTo(base.ID.Index)
 	k.newest, k.newestAt, k.full = a.Info, k.l.now, a.Info.Size
 	k.sizes.reset()

@@ -103,6 +103,7 @@ func (k *keeper) sent(id codec.NodeID, s *sending) {
 		p := s.sender.Progress()
 		k.l.logs.snapshots.Info("snapshot sending ends", "peer", id, "snapshot", s.info.Base.ID, "bytes", p.Size, "held", p.Held, "sent", p.Sent,
 			"again", p.Again, "seconds", time.Since(p.Began).Seconds())
+		k.l.emit(SnapshotSendEnded{Peer: id, Snapshot: s.info.Base.ID})
 	}
 	s.stop()
 	delete(k.sends, id)
@@ -183,6 +184,7 @@ func (k *keeper) startSender(s *sending, info snapshot.Info) {
 	sender = shipment.NewSender(sc, s.to.Stream)
 	s.sender = sender
 	k.l.logs.snapshots.Info("snapshot sending begins", "peer", to, "snapshot", info.Base.ID, "bytes", info.Size)
+	k.l.emit(SnapshotSendStarted{Peer: to, Snapshot: info.Base.ID, Bytes: info.Size})
 }
 
 // lost notes that a sender has ended before its time. The core decides when the peer is sent another one.
@@ -192,6 +194,7 @@ func (k *keeper) lost(to codec.NodeID, info snapshot.Info, err error) {
 		return // it was stopped meanwhile
 	}
 	k.l.logs.snapshots.Warn("snapshot sending failed", "peer", to, "snapshot", info.Base.ID, "held", s.sender.Progress().Held, "err", err)
+	k.l.emit(SnapshotSendEnded{Peer: to, Snapshot: info.Base.ID, Cause: err})
 	s.stop()
 	s.backoff = min(max(2*s.backoff, sendRetryMin), sendRetryMax)
 	s.retry = k.l.now.Add(s.backoff)

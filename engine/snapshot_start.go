@@ -203,6 +203,7 @@ func (k *keeper) restore(info snapshot.Info, sessions []byte) {
 			k.installing = false
 			if err == nil {
 				k.l.logs.snapshots.Info("state restored", "entry", info.Base.ID, "bytes", info.Size)
+				k.l.emit(StateRestored{Snapshot: info.Base.ID, Bytes: info.Size})
 			}
 		})
 	})

@@ -110,6 +110,7 @@ func (k *keeper) takeRound() {
 	}
 	run := &take{at: k.l.fed, marked: k.sizes.total(), full: full || !k.l.onDisk}
 	t.running = run
+	k.l.emit(SnapshotStarted{AtLeast: run.at})
 	k.sizes.mark()
 	if run.full {
 		k.l.applier.Capture(func(c pipeline.Captured, err error) { k.captured(run, c, err) })
@@ -229,6 +230,7 @@ func (k *keeper) took(run *take, info snapshot.Info, err error) {
 		k.taken++
 		t.retry, t.backoff = 0, 0
 		k.l.logs.snapshots.Info("snapshot taken", "entry", info.Base.ID, "bytes", info.Size, "stateless", info.Stateless)
+		k.l.emit(SnapshotTaken{Snapshot: info.Base.ID, Bytes: info.Size})
 		k.held(info, run.marked)
 		return
 	}
@@ -236,6 +238,7 @@ func (k *keeper) took(run *take, info snapshot.Info, err error) {
 	t.backoff = min(max(2*t.backoff, consensus.Instant(takeRetryMin)), consensus.Instant(takeRetryMax))
 	t.retry = k.l.now + t.backoff
 	k.l.logs.snapshots.Warn("snapshot could not be taken", "entry", run.at, "err", err)
+	k.l.emit(SnapshotFailed{Cause: err})
 	t.asks = slices.DeleteFunc(t.asks, func(a snapshotAsk) bool {
 		failed := a.at <= run.at && (run.full || !a.full)
 		if failed {

@@ -127,6 +127,7 @@ func (k *keeper) purgeWitness() {
 func (k *keeper) purged(base codec.LogID) {
 	k.sizes.forget(base.Index)
 	k.l.logs.snapshots.Info("log purged", "to", base, "snapshot", k.newest.Base.ID)
+	k.l.emit(LogPurged{Purged: base})
 }
 
 // stop ends everything that the keeper has begun but the applier's part of it. It may wait for the disk to

@@ -158,8 +158,8 @@ func (a *Applier) AppliedID() codec.LogID { return a.applied.load() }
 // QueuedBytes returns the size of the frames that were pushed and not yet applied.
 func (a *Applier) QueuedBytes() int { return int(a.bytes.Load()) }
 
-// AwaitRoom asks for one call of Room after the next entries were applied. The caller looks at QueuedBytes again
-// afterwards, since they may have been applied in between.
+// AwaitRoom asks for one call of Room after the next entries were applied, or what waited for its turn has had it. The
+// caller looks at QueuedBytes again afterwards, since that may have happened in between.
 func (a *Applier) AwaitRoom() { a.wantsRoom.Store(true) }
 
 // Close applies what was pushed, then ends the goroutine. After a failure what was pushed is not applied: its callers
@@ -227,6 +227,7 @@ func (a *Applier) work(items []applyItem) error {
 			if err := item.end(a, nil); err != nil {
 				return err
 			}
+			a.tellRoom()
 			items = items[1:]
 			continue
 		}
@@ -241,10 +242,15 @@ func (a *Applier) work(items []applyItem) error {
 		a.applied.store(a.state.base.ID)
 		a.bytes.Add(-int64(bytes))
 		a.portion.answer(items[:n])
-		if a.wantsRoom.Load() && a.wantsRoom.Swap(false) {
-			a.events.Room()
-		}
+		a.tellRoom()
 		items = items[n:]
 	}
 	return nil
+}
+
+// tellRoom tells whoever asked that something was applied.
+func (a *Applier) tellRoom() {
+	if a.wantsRoom.Load() && a.wantsRoom.Swap(false) {
+		a.events.Room()
+	}
 }
