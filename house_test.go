@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"wal/snapshot":                {"codec", "wal/vfs"},
 	"netio":                       {"codec"},
 	"engine/consensus":            {"codec"},
-	"engine/consensus/simulation": {"codec", "engine/consensus", "pipeline", "wal/..."},
+	"engine/consensus/simulation": {"codec", "engine/consensus", "pipeline/...", "wal/..."},
 	"engine":                      {"codec", "engine/consensus", "engine/shipment", "netio", "pipeline/...", "wal/..."},
 	"engine/shipment":             {"codec", "wal/..."},
 	"engine/storagetest":          {"codec", "pipeline", "wal/..."},

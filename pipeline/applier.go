@@ -39,6 +39,9 @@ type Applier struct {
 	state   appliedState
 	held    codec.LogID // entries up to it have their effect in the state machine already, and only go into the sessions
 	portion portion
+	failure error       // what stopped the state machine
+	taken   []applyItem // scratch: what was queued
+	manual  bool
 }
 
 // ApplierStart is where an [Applier] continues. The zero value is the start of the log.
@@ -52,6 +55,8 @@ type ApplierStart struct {
 	Held codec.LogID
 	// Collector takes the entries of kind restore. Without it such an entry stops the node.
 	Collector Collector
+	// Manual starts no goroutine: nothing is applied until the caller calls [Applier.Pump]. It is for simulations.
+	Manual bool
 }
 
 // applyItem is a committed frame, a batch that comes to nothing, something that waits for its turn, or an index up to
@@ -97,10 +102,12 @@ func NewApplier(sm StateMachine, from ApplierStart, events ApplierEvents) (*Appl
 	}
 	a := &Applier{
 		sm: sm, collector: from.Collector, events: events, wake: make(chan struct{}, 1), done: make(chan struct{}),
-		state: state, held: from.Held,
+		state: state, held: from.Held, manual: from.Manual,
 	}
 	a.applied.store(from.Base.ID)
-	go a.run()
+	if !a.manual {
+		go a.run()
+	}
 	return a, nil
 }
 
@@ -168,36 +175,58 @@ func (a *Applier) Close() {
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
+	if a.manual {
+		a.turn()
+		return
+	}
 	a.signal()
 	<-a.done
 }
 
 func (a *Applier) run() {
 	defer close(a.done)
-	var items []applyItem
-	var failure error
 	for {
-		a.mu.Lock()
-		items, a.queue = a.queue, items[:0]
-		closed := a.closed
-		a.mu.Unlock()
-		if len(items) == 0 {
-			if closed {
-				return
-			}
+		worked, closed := a.turn()
+		switch {
+		case worked:
+		case closed:
+			return
+		default:
 			<-a.wake
-			continue
 		}
-		if failure == nil {
-			if failure = a.work(items); failure != nil {
-				a.events.Failed(failure)
-			}
-		}
-		if failure != nil {
-			a.failItems(items, failure)
-		}
-		clear(items)
 	}
+}
+
+// Pump does what the goroutine of an applier that is not [ApplierStart.Manual] would do now. It tells whether there was
+// anything.
+func (a *Applier) Pump() bool {
+	if !a.manual {
+		panic("BUG: Pump of an applier that runs by itself")
+	}
+	worked, _ := a.turn()
+	return worked
+}
+
+// turn takes everything that is queued and does it.
+func (a *Applier) turn() (worked, closed bool) {
+	a.mu.Lock()
+	a.taken, a.queue = a.queue, a.taken[:0]
+	closed = a.closed
+	a.mu.Unlock()
+	items := a.taken
+	if len(items) == 0 {
+		return false, closed
+	}
+	if a.failure == nil {
+		if a.failure = a.work(items); a.failure != nil {
+			a.events.Failed(a.failure)
+		}
+	}
+	if a.failure != nil {
+		a.failItems(items, a.failure)
+	}
+	clear(items)
+	return true, closed
 }
 
 // failItems ends what a failed state machine leaves behind. Frames that were answered have no batch any more.

@@ -13,7 +13,7 @@ type ColdFrame struct {
 	Frame  codec.Frame
 	Err    error
 
-	truncations uint64 // seen when it was asked for
+	truncations uint64 // seen when the log held it
 }
 
 // StreamStage puts packets on the lanes to the peers. A packet whose frame has left the log's memory waits for it to be
@@ -38,9 +38,11 @@ type coldStream struct {
 	packets []streamPacket // the first one waits for the ticket
 }
 
+// streamPacket is a packet that waits, with the truncations seen when the log held its frame.
 type streamPacket struct {
-	packet codec.Packet
-	meta   codec.FrameMeta
+	packet      codec.Packet
+	meta        codec.FrameMeta
+	truncations uint64
 }
 
 // NewStreamStage returns a stage that takes frames from log. loaded is called once for each frame it asked for; the
@@ -56,24 +58,25 @@ func (s *StreamStage) Send(lane codec.Lane, p codec.Packet, meta codec.FrameMeta
 		s.out[lane] = append(s.out[lane], p)
 		return
 	}
+	sp := streamPacket{p, meta, s.truncations}
 	if c := s.waiting[p.Node]; c != nil {
-		c.packets = append(c.packets, streamPacket{p, meta})
+		c.packets = append(c.packets, sp)
 		return
 	}
-	s.sendAppend(p, meta)
+	s.sendAppend(sp)
 }
 
 // sendAppend queues the packet with its frame and reports whether the lane may go on: not when the frame must be read
 // first, nor when it is gone.
-func (s *StreamStage) sendAppend(p codec.Packet, meta codec.FrameMeta) bool {
-	switch {
+func (s *StreamStage) sendAppend(sp streamPacket) bool {
+	switch p, meta := &sp.packet, sp.meta; {
 	case meta.IsZero():
 	case meta.HeaderOnly:
 		p.Frame = codec.HeaderFrame(meta)
 	default:
 		f, ok := s.log.Frame(meta.First)
 		if !ok {
-			s.awaitCold(p, meta)
+			s.awaitCold(sp)
 			return false
 		}
 		if !describes(meta, f) {
@@ -82,7 +85,7 @@ func (s *StreamStage) sendAppend(p codec.Packet, meta codec.FrameMeta) bool {
 		}
 		p.Frame = f
 	}
-	s.out[codec.LaneAppend] = append(s.out[codec.LaneAppend], p)
+	s.out[codec.LaneAppend] = append(s.out[codec.LaneAppend], sp.packet)
 	return true
 }
 
@@ -92,22 +95,22 @@ func describes(meta codec.FrameMeta, f codec.Frame) bool {
 	return m.Leader == meta.Leader && m.First == meta.First && m.Count == meta.Count
 }
 
-func (s *StreamStage) awaitCold(p codec.Packet, meta codec.FrameMeta) {
+func (s *StreamStage) awaitCold(sp streamPacket) {
 	s.tickets++
-	c := s.waiting[p.Node]
+	c := s.waiting[sp.packet.Node]
 	if c == nil {
-		c = &coldStream{packets: []streamPacket{{p, meta}}}
-		s.waiting[p.Node] = c
+		c = &coldStream{packets: []streamPacket{sp}}
+		s.waiting[sp.packet.Node] = c
 	}
 	c.ticket = s.tickets
-	cold := ColdFrame{Peer: p.Node, Ticket: s.tickets, truncations: s.truncations}
-	s.log.ReadFrame(meta.First, func(f codec.Frame, err error) {
+	cold := ColdFrame{Peer: sp.packet.Node, Ticket: s.tickets, truncations: sp.truncations}
+	s.log.ReadFrame(sp.meta.First, func(f codec.Frame, err error) {
 		cold.Frame, cold.Err = f, err
 		s.loaded(cold)
 	})
 }
 
-// Truncated notes that the log was truncated: what is being read may be gone.
+// Truncated notes that the log was truncated, at either end: what is being read, or waits to be, may be gone.
 func (s *StreamStage) Truncated() { s.truncations++ }
 
 // Truncations returns how often the log was truncated.
@@ -133,7 +136,7 @@ func (s *StreamStage) Loaded(cold ColdFrame) error {
 	c.packets = c.packets[1:]
 	for len(c.packets) > 0 {
 		next := c.packets[0]
-		if !s.sendAppend(next.packet, next.meta) {
+		if !s.sendAppend(next) {
 			return nil
 		}
 		c.packets = c.packets[1:]

@@ -178,3 +178,18 @@ func TestFrameForWitnessIsItsHeader(t *testing.T) {
 		t.Errorf("header frame %+v of %d bytes, want %+v", m, len(f.Bytes()), header)
 	}
 }
+
+// TestFramePurgedWhileItWaits: what waits behind a frame that is being read may be gone when its turn comes; that ends the
+// stream, and is no damage.
+func TestFramePurgedWhileItWaits(t *testing.T) {
+	h := newStreamHarness(t)
+	h.send(2, 1)
+	h.send(2, 2)
+	delete(h.log.cold, 2)
+	h.stage.Truncated()
+	h.finishReads()
+	h.finishReads()
+	if lost := h.stage.Lost(nil); h.err != nil || len(lost) != 1 || lost[0] != 2 {
+		t.Errorf("lost %v, error %v; want the stream of node 2, and no error", lost, h.err)
+	}
+}

@@ -18,7 +18,7 @@ func (n *node) lost() bool { return n.gone || n.wiped || n.disk.damaged || n.dis
 
 // mayLose reports whether the group survives without a node.
 func (s *run) mayLose(n *node) bool {
-	if n.lost() || s.check.newest() == nil || s.healing {
+	if n.lost() || n.ailing || s.check.newest() == nil || s.healing {
 		return false
 	}
 	for _, m := range s.inForce() {
@@ -36,7 +36,7 @@ func (s *run) survives(m *codec.Membership, without *node) bool {
 	for ; m != nil; m = s.promoted(m, without) {
 		left := func(id codec.NodeID) bool {
 			n := s.node(id)
-			return n != without && !isWitness(m, id) && !n.lost()
+			return n != without && !isWitness(m, id) && !n.lost() && !n.ailing
 		}
 		if !elects(m, left) || !writes(m, left) {
 			return false
@@ -88,6 +88,8 @@ func (f *faults) strikeDisk(c Class, r *rand.Rand, n *node) bool {
 		return false
 	}
 	switch c {
+	case ClassSnapshotRot:
+		return n.rotSnapshot(r)
 	case ClassRot:
 		if !n.disk.rot(r) {
 			return false
@@ -125,6 +127,7 @@ func (f *faults) wipe(r *rand.Rand, n *node) bool {
 	buried := n.ghost.disk.clone()
 	n.buried, n.ghost = &buried, ghost{}
 	n.disk.mem, n.incarnation, n.closing, n.wiped = vfs.NewMem(), codec.Incarnation{}, between, true
+	n.snaps.durable, n.ailing = 0, false
 	clear(n.known)
 	delete(f.s.check.seen, n.id)
 	n.startLater()
@@ -169,6 +172,7 @@ func (s *run) allHold(but *node) bool {
 type image struct {
 	mem   *vfs.Mem
 	ghost ghost
+	kept  codec.Index
 	known map[codec.NodeID]codec.Incarnation
 }
 
@@ -187,7 +191,7 @@ func (f *faults) revert(r *rand.Rand, n *node) bool {
 	}
 	n.crash(r, false)
 	n.disk.mem, n.ghost, n.known = n.image.mem.Crash(vfs.KeepAll()), n.image.ghost.clone(), maps.Clone(n.image.known)
-	n.closing, n.image = between, nil
+	n.closing, n.snaps.durable, n.image = between, n.image.kept, nil
 	delete(f.s.check.seen, n.id)
 	n.startLater()
 	f.s.admin.allowReversion()
@@ -197,7 +201,7 @@ func (f *faults) revert(r *rand.Rand, n *node) bool {
 // photograph takes an image of a node's disk, if there is none of the present membership.
 func (n *node) photograph() {
 	if n.up && !n.disk.busy && !n.lost() && (n.image == nil || n.image.ghost.mem.memberAt() != n.ghost.mem.memberAt()) {
-		n.image = &image{n.disk.mem.Crash(vfs.KeepAll()), n.ghost.clone(), maps.Clone(n.known)}
+		n.image = &image{n.disk.mem.Crash(vfs.KeepAll()), n.ghost.clone(), n.snaps.durable, maps.Clone(n.known)}
 	}
 }
 

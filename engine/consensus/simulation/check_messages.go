@@ -158,6 +158,19 @@ type sentFrame struct {
 	size int
 }
 
+// pipe returns what is known of a stream to a peer, which may be a new one.
+func (n *node) pipe(to codec.NodeID, stream uint64) *pipe {
+	p := n.pipes[to]
+	if p == nil {
+		p = &pipe{}
+		n.pipes[to] = p
+	}
+	if p.stream != stream {
+		*p = pipe{stream: stream}
+	}
+	return p
+}
+
 // reaches returns the index up to which everything was sent to a peer on the present stream, the running step's messages
 // included, or acknowledged there.
 func (n *node) reaches(peer codec.NodeID) codec.Index {
@@ -181,14 +194,7 @@ func (k *checker) sends(n *node, q *consensus.Send) {
 	if q.Message.Kind != codec.MessageAppend {
 		return
 	}
-	p := n.pipes[q.To]
-	if p == nil {
-		p = &pipe{}
-		n.pipes[q.To] = p
-	}
-	if p.stream != q.Message.Stream {
-		*p = pipe{stream: q.Message.Stream}
-	}
+	p := n.pipe(q.To, q.Message.Stream)
 	if q.Frame.IsZero() {
 		return
 	}

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/millrace/millrace/codec"
@@ -20,11 +21,11 @@ type checker struct {
 	granted map[codec.LeaderID][]codec.NodeID
 	// pasts says what stood at a log id, and before it, when it was first written anywhere.
 	pasts map[codec.LogID]past
-	// committed are the entries committed anywhere, by the leadership in by, which ascends, and states the state
-	// machine's hash behind each; all by index from 1. memberships are the indexes of those that hold one.
+	// committed are the entries committed anywhere, by the leadership in by, which ascends; both by index from 1. effects are
+	// the states of the state machine, ascending; memberships the indexes of entries that hold one.
 	committed   []ghostEntry
 	by          []codec.LeaderID
-	states      []uint64
+	effects     []effect
 	memberships []codec.Index
 	// open are the membership entries ever written that may still be committed.
 	open []codec.LogID
@@ -208,24 +209,77 @@ func (k *checker) disk(n *node) {
 	have.disk = n.ghost.disk.vote
 }
 
-// applies checks an entry on its way into a state machine: the next one, committed, the same as everywhere.
-func (k *checker) applies(n *node, e *codec.Entry) {
-	i := e.ID.Index
-	switch {
-	case i != n.applied.index+1:
-		k.s.violate("node %d applies %v after index %d", n.id, e.ID, n.applied.index)
-	case i > codec.Index(len(k.committed)) || i > n.out.Commit:
-		k.s.violate("node %d applies %v, which is not committed", n.id, e.ID)
-	case k.committed[i-1].id != e.ID || k.committed[i-1].chain != chainWith(k.before(i), e):
-		k.s.violate("node %d applies %v, committed is %v, or its bytes differ", n.id, e.ID, k.committed[i-1].id)
+// effect is the state of the state machine behind an entry that changed it.
+type effect struct {
+	index codec.Index
+	hash  uint64
+}
+
+// feeds checks a frame on its way into an applier, or past it: the next entries, committed, the same as everywhere.
+func (k *checker) feeds(n *node, f codec.Frame) {
+	meta := f.Meta()
+	if meta.HeaderOnly {
+		for i := range codec.Index(meta.Count) {
+			k.passes(n, codec.LogID{Leader: meta.Leader, Index: meta.First + i}, n.fed+i)
+		}
+		return
+	}
+	entries, err := f.AppendEntries(k.decoded[:0])
+	if err != nil {
+		k.s.violate("node %d: frame at index %d: %v", n.id, meta.First, err)
+		return
+	}
+	k.decoded = entries
+	for i := range entries {
+		e := &entries[i]
+		k.passes(n, e.ID, n.fed+codec.Index(i))
+		if k.s.failure == nil && !k.s.lenient && k.committed[e.ID.Index-1].chain != chainWith(k.before(e.ID.Index), e) {
+			k.s.violate("node %d applies %v, whose bytes are not those that were committed", n.id, e.ID)
+		}
 	}
 }
 
-// passes checks an entry that a witness passes over, knowing its id alone.
-func (k *checker) passes(n *node, id codec.LogID) {
+// effect checks a change of a state machine: it must come to what every other one had behind the same entry, having missed
+// nothing before.
+func (k *checker) effect(n *node, before codec.Index, m *machine) {
+	switch last := len(k.effects) - 1; {
+	case m.index > n.fed || m.index <= before:
+		k.s.violate("node %d applies index %d after %d, fed %d", n.id, m.index, before, n.fed)
+	case last < 0 && before == 0 || last >= 0 && m.index > k.effects[last].index && before == k.effects[last].index:
+		k.effects = append(k.effects, effect{m.index, m.hash})
+	case k.stateAt(m.index) != effect{m.index, m.hash}:
+		k.s.violate("node %d: the state behind index %d is not what another node had there, or an entry was left out after %d", n.id, m.index, before)
+	}
+}
+
+// stateAt returns the state behind an index.
+func (k *checker) stateAt(i codec.Index) effect {
+	at, found := slices.BinarySearchFunc(k.effects, i, func(e effect, i codec.Index) int { return cmp.Compare(e.index, i) })
+	switch {
+	case found:
+		return k.effects[at]
+	case at == 0:
+		return effect{}
+	}
+	return k.effects[at-1]
+}
+
+// applied looks at a state machine after a turn of its applier: nothing that changes it was left out.
+func (k *checker) applied(n *node) {
+	if n.partial {
+		return
+	}
+	if want := k.stateAt(n.appliedTo()); want != (effect{n.machine.index, n.machine.hash}) {
+		k.s.violate("node %d has applied %d, its state is that behind %d; want that behind %d, or the two differ", n.id, n.appliedTo(),
+			n.machine.index, want.index)
+	}
+}
+
+// passes checks the id of an entry that is committed and goes to the applier, or that a witness passes over.
+func (k *checker) passes(n *node, id codec.LogID, after codec.Index) {
 	i := id.Index
-	if i != n.applied.index+1 || i > codec.Index(len(k.committed)) || i > n.out.Commit || k.committed[i-1].id != id {
-		k.s.violate("node %d passes over %v after index %d", n.id, id, n.applied.index)
+	if i != after+1 || i > codec.Index(len(k.committed)) || i > n.out.Commit || k.committed[i-1].id != id {
+		k.s.violate("node %d applies or passes over %v after index %d, commit %d", n.id, id, after, n.out.Commit)
 	}
 }
 
@@ -236,35 +290,23 @@ func (k *checker) before(i codec.Index) uint64 {
 	return k.committed[i-2].chain
 }
 
-// state checks that state machines that applied the same have the same state.
-func (k *checker) state(n *node) {
-	i, hash := n.applied.index, n.applied.hash
-	switch {
-	case i == 0 || i > codec.Index(len(k.states))+1:
-	case i == codec.Index(len(k.states))+1:
-		k.states = append(k.states, hash)
-	case k.states[i-1] != hash:
-		k.s.violate("node %d: the state behind index %d is not what another node had there", n.id, i)
-	}
-}
-
 // answered checks an entry whose client is told that it happened: it is committed and applied here. That it was durable
 // on a write quorum was checked when it was committed.
 func (k *checker) answered(n *node, id codec.LogID) {
-	if id.Index > n.applied.index || id.Index > codec.Index(len(k.committed)) || k.committed[id.Index-1].id != id {
-		k.s.violate("node %d answers %v, applied is %d", n.id, id, n.applied.index)
+	if id.Index > n.fed || id.Index > codec.Index(len(k.committed)) || k.committed[id.Index-1].id != id {
+		k.s.violate("node %d answers %v, fed is %d", n.id, id, n.fed)
 	}
 }
 
 // round looks at a node at the end of a round: the order of the pointers, and the caps.
 func (k *checker) round(n *node) {
 	have := k.seen[n.id]
-	if n.applied.index != n.fed || n.fed < have.fed || n.fed > n.out.Commit || n.out.Commit > n.status.LastLog.Index {
-		k.s.violate("node %d: applied %d after %d, fed %d, commit %d, last entry %v", n.id, n.applied.index, have.fed, n.fed,
+	if n.appliedTo() > n.fed || n.fed < have.fed || n.fed > n.out.Commit || n.out.Commit > n.status.LastLog.Index {
+		k.s.violate("node %d: applied %d after %d, fed %d, commit %d, last entry %v", n.id, n.appliedTo(), have.fed, n.fed,
 			n.out.Commit, n.status.LastLog)
 	}
 	have.fed = n.fed
-	if n.bytes > unappliedBytesMax+k.s.shape.batch*(k.s.shape.data+64)+codec.FrameHeaderSize {
+	if n.bytes > unappliedBytesMax+k.s.shape.frameBytes()+k.s.shape.data+64+codec.FrameHeaderSize {
 		k.s.violate("node %d: %d bytes proposed and not applied, bound %d", n.id, n.bytes, unappliedBytesMax)
 	}
 }

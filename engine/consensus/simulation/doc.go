@@ -49,7 +49,7 @@
 //	go test ./engine/consensus/simulation -run PlantedAreFound -planted -v
 //
 // A seed that fails prints the command that runs it again and one for a smaller run that fails too ([Shrink]); with
-// -trace that prints every message. With -tags invariants the core checks itself in full too.
+// -steps that prints every message. With -tags invariants the core checks itself in full too.
 //
 // Seeds run side by side, as many as -workers says or there are processors; each is one goroutine and a function of its
 // number.

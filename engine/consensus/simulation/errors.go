@@ -11,3 +11,6 @@ var ErrName = errors.New("unknown name")
 
 // errDown is what an administrator hears of a node that is not there, or ended before it had done what it was asked for.
 var errDown = errors.New("node is down")
+
+// errRefused is what a client hears whose proposal was not taken.
+var errRefused = errors.New("not taken")

@@ -12,27 +12,28 @@ import (
 // gaps are the mean times between two faults of a class, from the most to the least frequent that a seed may draw.
 // Classes that are not listed strike message by message or node by node.
 var gaps = map[Class][2]time.Duration{
-	ClassReplay:     {50 * time.Millisecond, 2 * time.Second},
-	ClassDelay:      {time.Second, 10 * time.Second},
-	ClassClog:       {time.Second, 10 * time.Second},
-	ClassPartition:  {time.Second, 12 * time.Second},
-	ClassReset:      {300 * time.Millisecond, 5 * time.Second},
-	ClassKill:       {2 * time.Second, 20 * time.Second},
-	ClassPowerCut:   {2 * time.Second, 15 * time.Second},
-	ClassAllDown:    {8 * time.Second, 30 * time.Second},
-	ClassStop:       {3 * time.Second, 15 * time.Second},
-	ClassOutage:     {8 * time.Second, 30 * time.Second},
-	ClassPause:      {2 * time.Second, 12 * time.Second},
-	ClassStall:      {3 * time.Second, 20 * time.Second},
-	ClassSyncError:  {4 * time.Second, 20 * time.Second},
-	ClassShortWrite: {4 * time.Second, 20 * time.Second},
-	ClassNoSpace:    {5 * time.Second, 25 * time.Second},
-	ClassReadError:  {time.Second, 6 * time.Second},
-	ClassRot:        {500 * time.Millisecond, 4 * time.Second},
-	ClassLostWrite:  {500 * time.Millisecond, 4 * time.Second},
-	ClassStrayWrite: {500 * time.Millisecond, 4 * time.Second},
-	ClassWipe:       {100 * time.Millisecond, time.Second},
-	ClassReversion:  {60 * time.Millisecond, 400 * time.Millisecond},
+	ClassReplay:      {50 * time.Millisecond, 2 * time.Second},
+	ClassDelay:       {time.Second, 10 * time.Second},
+	ClassClog:        {time.Second, 10 * time.Second},
+	ClassPartition:   {time.Second, 12 * time.Second},
+	ClassReset:       {300 * time.Millisecond, 5 * time.Second},
+	ClassKill:        {2 * time.Second, 20 * time.Second},
+	ClassPowerCut:    {2 * time.Second, 15 * time.Second},
+	ClassAllDown:     {8 * time.Second, 30 * time.Second},
+	ClassStop:        {3 * time.Second, 15 * time.Second},
+	ClassOutage:      {8 * time.Second, 30 * time.Second},
+	ClassPause:       {2 * time.Second, 12 * time.Second},
+	ClassStall:       {3 * time.Second, 20 * time.Second},
+	ClassSyncError:   {4 * time.Second, 20 * time.Second},
+	ClassShortWrite:  {4 * time.Second, 20 * time.Second},
+	ClassNoSpace:     {5 * time.Second, 25 * time.Second},
+	ClassReadError:   {time.Second, 6 * time.Second},
+	ClassRot:         {500 * time.Millisecond, 4 * time.Second},
+	ClassLostWrite:   {500 * time.Millisecond, 4 * time.Second},
+	ClassStrayWrite:  {500 * time.Millisecond, 4 * time.Second},
+	ClassWipe:        {100 * time.Millisecond, time.Second},
+	ClassSnapshotRot: {500 * time.Millisecond, 4 * time.Second},
+	ClassReversion:   {60 * time.Millisecond, 400 * time.Millisecond},
 
 	ClassLearner:   {600 * time.Millisecond, 5 * time.Second},
 	ClassPromote:   {200 * time.Millisecond, 1500 * time.Millisecond},
@@ -337,7 +338,7 @@ func (f *faults) strikeNode(c Class, r *rand.Rand, n *node, until int64) bool {
 	case ClassReadError:
 		n.disk.badRead = n.up
 		return false
-	case ClassRot, ClassLostWrite, ClassStrayWrite, ClassWipe, ClassReversion:
+	case ClassRot, ClassLostWrite, ClassStrayWrite, ClassWipe, ClassSnapshotRot, ClassReversion:
 		return f.strikeDisk(c, r, n)
 	}
 	if !n.up {

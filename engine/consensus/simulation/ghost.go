@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -23,9 +24,11 @@ type past struct {
 	membership    *codec.Membership // of a membership entry
 }
 
-// ghostLog is what a log must hold.
+// ghostLog is what a log must hold, and what it held before it was purged, or what the snapshot stands for that took its
+// place: entries are all from the first one on.
 type ghostLog struct {
 	vote    codec.Vote
+	base    codec.Index // the log begins behind it
 	entries []ghostEntry
 	members []codec.Index // of membership entries, ascending
 }
@@ -64,22 +67,40 @@ func (g *ghostLog) memberBefore(back int) codec.LogID {
 	return g.entries[g.members[n]-1].id
 }
 
-func (g *ghostLog) clone() ghostLog {
-	return ghostLog{vote: g.vote, entries: append([]ghostEntry(nil), g.entries...), members: append([]codec.Index(nil), g.members...)}
+// memberUpTo returns the log id of the newest membership entry at or below an index, zero when there is none.
+func (g *ghostLog) memberUpTo(i codec.Index) codec.LogID {
+	n := len(g.members)
+	for n > 0 && g.members[n-1] > i {
+		n--
+	}
+	if n == 0 {
+		return codec.LogID{}
+	}
+	return g.entries[g.members[n-1]-1].id
 }
 
-// ghostRecord is one record of a write: a vote, a truncation or a frame.
+func (g *ghostLog) clone() ghostLog {
+	return ghostLog{vote: g.vote, base: g.base, entries: append([]ghostEntry(nil), g.entries...), members: append([]codec.Index(nil), g.members...)}
+}
+
+// ghostRecord is one record of a write: a vote, a jump, a truncation, a frame or a purge.
 type ghostRecord struct {
 	seq     uint64 // of its write
 	vote    codec.Vote
 	hasVote bool
-	cut     int // entries to keep; -1 for a record that cuts nothing
+	jump    []ghostEntry // all that the snapshot stands for which takes the log's place
+	cut     int          // entries to keep; -1 for a record that cuts nothing
 	entries []ghostEntry
+	purge   codec.Index // the log begins behind it from now on; 0 for a record that purges nothing
 }
 
 func (g *ghostLog) apply(r *ghostRecord) {
 	if r.hasVote {
 		g.vote = r.vote
+	}
+	if len(r.jump) > 0 {
+		g.base, g.entries, g.members = codec.Index(len(r.jump)), slices.Clone(r.jump), g.members[:0]
+		g.noteMembers(r.jump)
 	}
 	if r.cut >= 0 {
 		g.entries = g.entries[:r.cut]
@@ -87,12 +108,17 @@ func (g *ghostLog) apply(r *ghostRecord) {
 			g.members = g.members[:n-1]
 		}
 	}
-	for i := range r.entries {
-		if r.entries[i].kind == codec.EntryMembership {
-			g.members = append(g.members, r.entries[i].id.Index)
+	g.noteMembers(r.entries)
+	g.entries = append(g.entries, r.entries...)
+	g.base = max(g.base, r.purge)
+}
+
+func (g *ghostLog) noteMembers(entries []ghostEntry) {
+	for i := range entries {
+		if entries[i].kind == codec.EntryMembership {
+			g.members = append(g.members, entries[i].id.Index)
 		}
 	}
-	g.entries = append(g.entries, r.entries...)
 }
 
 // ghost is what one node's log must hold: mem once everything submitted is written, disk whatever happens. The records
@@ -108,8 +134,8 @@ func (g *ghost) clone() ghost {
 	return ghost{mem: g.mem.clone(), disk: g.disk.clone(), pending: append([]ghostRecord(nil), g.pending...)}
 }
 
-// submit notes a write, whose frame brought these entries.
-func (g *ghost) submit(w *codec.LogWrite, entries []ghostEntry) {
+// submit notes a write, whose frame brought these entries; jump is what stands up to its Jump.
+func (g *ghost) submit(w *codec.LogWrite, jump, entries []ghostEntry) {
 	add := func(r ghostRecord) {
 		r.seq = w.Seq
 		g.pending = append(g.pending, r)
@@ -118,11 +144,17 @@ func (g *ghost) submit(w *codec.LogWrite, entries []ghostEntry) {
 	if w.HasVote {
 		add(ghostRecord{hasVote: true, vote: w.Vote, cut: -1})
 	}
+	if w.Jump != nil {
+		add(ghostRecord{jump: jump, cut: -1})
+	}
 	if w.HasTruncate {
 		add(ghostRecord{cut: int(w.Truncate)})
 	}
 	if len(entries) > 0 {
 		add(ghostRecord{cut: -1, entries: entries})
+	}
+	if w.Purge != nil {
+		add(ghostRecord{cut: -1, purge: w.Purge.ID.Index})
 	}
 }
 
@@ -193,7 +225,10 @@ func (g *ghost) restart(st *codec.LogState) bool {
 // is reports whether a log state names exactly these entries and this vote. Their bytes are compared when they are
 // applied or sent.
 func (g *ghostLog) is(st *codec.LogState) bool {
-	last := codec.Index(0)
+	last := g.base
+	if !g.begins(&st.Base) {
+		return false
+	}
 	for i := range st.Frames {
 		f := &st.Frames[i]
 		if f.First != last+1 || f.Last() > codec.Index(len(g.entries)) {
@@ -206,13 +241,22 @@ func (g *ghostLog) is(st *codec.LogState) bool {
 			}
 		}
 	}
-	if len(st.Memberships) != len(g.members) {
+	members := g.members
+	for len(members) > 0 && members[0] <= g.base {
+		members = members[1:]
+	}
+	if len(st.Memberships) != len(members) {
 		return false
 	}
 	for i := range st.Memberships {
-		if id := st.Memberships[i].ID; !g.holds(id) || g.members[i] != id.Index {
+		if id := st.Memberships[i].ID; !g.holds(id) || members[i] != id.Index {
 			return false
 		}
 	}
 	return st.Vote == g.vote && last == codec.Index(len(g.entries))
+}
+
+// begins reports whether the log begins behind a base, whose membership is the newest one up to there.
+func (g *ghostLog) begins(b *codec.LogBase) bool {
+	return b.ID.Index == g.base && g.holds(b.ID) && b.Membership.ID == g.memberUpTo(g.base)
 }

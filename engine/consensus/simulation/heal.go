@@ -1,12 +1,14 @@
 package simulation
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
+	"github.com/millrace/millrace/pipeline"
 )
 
 // healTimeouts is how many election timeouts a cluster without faults has to become one again, and once more for fresh
@@ -149,12 +151,13 @@ func (s *run) freshWrite() {
 		if s.failure != nil || s.given {
 			return
 		}
-		q := s.workload.propose(s.leader(), request{count: 1})
-		s.await("an answer to a fresh write", func() bool { return s.workload.ops[q.first].fate != waiting })
+		number := s.workload.add(op{})
+		s.workload.submit(s.leader(), number)
+		s.await("an answer to a fresh write", func() bool { return s.workload.ops[number].fate != waiting })
 		if s.given {
 			return
 		}
-		if fate = s.workload.ops[q.first].fate; fate == acked {
+		if fate = s.workload.ops[number].fate; fate == acked {
 			return
 		}
 	}
@@ -190,9 +193,9 @@ func (s *run) unsettled() string {
 			return fmt.Sprintf("log of node %d differs, or is not durable", n.id)
 		case n.status.MemberAt != l.status.MemberAt:
 			return fmt.Sprintf("node %d goes by another membership", n.id)
-		case n.out.Commit != want.Index || n.fed != want.Index:
+		case n.out.Commit != want.Index || n.fed != want.Index || n.appliedTo() != want.Index:
 			return fmt.Sprintf("not everything is committed and applied at node %d", n.id)
-		case len(n.proposed) > 0 || n.bytes != 0 || len(n.box.proposals) > 0 || n.disk.busy || n.status.Flushed != want:
+		case len(n.proposed) > 0 || n.bytes != 0 || len(n.batches) > 0 || len(n.outstanding) > 0 || n.disk.busy || n.status.Flushed != want:
 			return fmt.Sprintf("work is pending at node %d", n.id)
 		}
 	}
@@ -231,15 +234,27 @@ func (s *run) finally() {
 			continue
 		}
 		last := n.ghost.disk.last().Index
-		same := n.applied == first.applied || n.applied.partial && n.applied.index == first.applied.index
+		same := n.partial || n.machine.index == first.machine.index && n.machine.hash == first.machine.hash && bytes.Equal(n.sessions(), first.sessions())
 		if n.ghost.disk.chainAt(last) != first.ghost.disk.chainAt(first.ghost.disk.last().Index) || !same {
-			s.violate("nodes %d and %d differ: state %+v and %+v", n.id, first.id, n.applied, first.applied)
+			s.violate("nodes %d and %d differ: state %+v and %+v, or their sessions", n.id, first.id, n.machine.index, first.machine.index)
 		}
 	}
 	for serial, o := range s.workload.ops {
-		if o.fate == acked && (o.index == 0 || o.index > first.applied.index) {
+		if o.fate == acked && (o.index == 0 || o.index > first.fed) {
 			s.violate("entry %d was acknowledged and is gone", serial)
 		}
 	}
-	s.note(60, first.applied.hash, uint64(s.events), uint64(time.Duration(s.now)))
+	s.note(60, first.machine.hash, uint64(s.events), uint64(time.Duration(s.now)))
+}
+
+// sessions returns the session table of a node that has applied everything.
+func (n *node) sessions() (b []byte) {
+	n.applier.Capture(func(c pipeline.Captured, err error) {
+		if err != nil {
+			n.s.violate("node %d can't capture its state: %v", n.id, err)
+		}
+		b = c.Sessions
+	})
+	n.applier.Pump()
+	return b
 }

@@ -59,6 +59,11 @@ func (n *node) start() {
 	}
 	d.badRead = n.s.faults.readsBadly()
 	n.life++
+	if !n.openStore(fs) {
+		n.s.note(27, uint64(n.id))
+		n.startLater()
+		return
+	}
 	log, err := wal.OpenSimulation(wal.Config{
 		Dir: "data", ClusterID: "simulation", Node: n.id, SegmentBytes: n.s.shape.segmentBytes, RecentBytesMax: n.s.shape.recentBytes,
 	}, wal.Simulation{FS: fs, Random: chunks{n.rng}, Manual: true})
@@ -104,7 +109,9 @@ func (n *node) leave() {
 // begin wires the parts of a life as package engine does.
 func (n *node) begin(log *wal.Log) {
 	n.box, n.poisoned, n.fed, n.feeding, n.truncated, n.proposed, n.bytes = mailbox{}, false, 0, false, 0, nil, 0
-	n.applied, n.armed = machine{}, consensus.Never
+	n.machine, n.applying, n.partial, n.batches, n.armed = machine{n: n}, false, false, nil, consensus.Never
+	n.transfers = map[codec.NodeID]*transfer{}
+	n.reads = readings{asked: map[uint64]*reading{}}
 	n.heard, n.named, n.pipes = map[codec.NodeID]string{}, map[codec.NodeID]string{}, map[codec.NodeID]*pipe{}
 	n.transferred, n.writtenSeq, n.flushedSeq, n.overslept = codec.LeaderID{}, 0, 0, false
 	life := n.life
@@ -122,6 +129,15 @@ func (n *node) begin(log *wal.Log) {
 		n.box.cold = append(n.box.cold, cold)
 		n.wake()
 	})
+	from := pipeline.ApplierStart{Manual: true}
+	if err := n.startFrom(&st, &from); err != nil {
+		n.s.note(28, uint64(n.id))
+		n.diskFailed("read its newest snapshot", err)
+		n.closing = opened
+		n.end(opened)
+		n.startLater()
+		return
+	}
 	n.clock.reset(n.s.now)
 	h := &n.s.shape
 	n.core, err = consensus.New(consensus.Config{
@@ -133,6 +149,9 @@ func (n *node) begin(log *wal.Log) {
 	}, st, n.clock.local(n.s.now))
 	if err != nil {
 		n.s.violate("node %d: %v", n.id, err)
+		return
+	}
+	if !n.wireApplier(from) {
 		return
 	}
 	n.up, n.closing, n.deadline = true, opened, 0
@@ -251,6 +270,7 @@ func (n *node) crash(r *rand.Rand, power bool) {
 		}
 		n.log.Pump()
 	}
+	n.cutSnapshot(r, power)
 	switch {
 	case d.cut != nil:
 		d.mem = d.cut
@@ -291,6 +311,7 @@ func (n *node) end(how closing) {
 	n.disk.cutAt, n.disk.cut = 0, nil
 	asks := n.box.asks
 	n.box.asks = nil
+	n.dropReads()
 	n.s.workload.lost(n)
 	n.s.net.died(n.id)
 	if n.disk.damaged && !n.disk.evident {
@@ -346,4 +367,17 @@ func (n *node) pumped(life int) {
 func (n *node) initializes() bool {
 	m := &n.s.shape.membership
 	return !n.wiped && (n.id == 1 || n.s.shape.initializeAll && ordinaryVoter(m, n.id))
+}
+
+// wireApplier gives a life its intake and its applier.
+func (n *node) wireApplier(from pipeline.ApplierStart) bool {
+	var err error
+	n.intake, err = pipeline.NewIntake(pipeline.IntakeConfig{FrameBytesMax: n.s.shape.frameBytes()})
+	if err == nil {
+		n.applier, err = pipeline.NewApplier(&n.machine, from, pipeline.ApplierEvents{Room: func() {}, Failed: n.applierFailed})
+	}
+	if err != nil {
+		n.s.violate("node %d: %v", n.id, err)
+	}
+	return err == nil
 }

@@ -39,6 +39,10 @@ type node struct {
 
 	restoreLeader bool
 	switches      consensus.Switches
+	snaps         keeper
+	ailing        bool // its newest snapshot was damaged
+	reads         readings
+	transfers     map[codec.NodeID]*transfer // of snapshots to peers
 
 	up, dying, stopping, poisoned bool
 	life                          int
@@ -52,12 +56,16 @@ type node struct {
 	out                           consensus.Output
 	status                        consensus.Status
 	now, deadline, armed          consensus.Instant
+	intake                        *pipeline.Intake
+	applier                       *pipeline.Applier
+	machine                       machine
+	batches                       []*pipeline.Batch // taken and not yet proposed
 	proposed                      []proposal
 	bytes                         int // of proposed
 	fed                           codec.Index
-	feeding                       bool
+	feeding, applying, partial    bool
 	truncated, feedSince          uint64
-	applied                       machine
+	outstanding                   []attempt      // of clients, that were not answered
 	broken                        []codec.NodeID // streams that the stages gave up, scratch
 
 	named, heard           map[codec.NodeID]string // where the membership has its peers, and where they were heard from last
@@ -79,7 +87,11 @@ type mailbox struct {
 	asks       []ask
 	cold       []pipeline.ColdFrame
 	feed       *coldFeed
-	proposals  []request
+	snapshots  []codec.LogID // that are durable, and the core has not heard of
+	reads      []*reading
+	arrivals   []arrival      // snapshots from leaders that are complete
+	again      []*transfer    // whose peers are silent
+	lost       []codec.NodeID // whose transfers came to nothing
 }
 
 type coldFeed struct {
@@ -100,10 +112,10 @@ type ask struct {
 	done func(refused bool, reason error)
 }
 
-// proposal is a request that became a frame.
+// proposal is a batch that became a frame.
 type proposal struct {
-	meta    codec.FrameMeta
-	request request
+	meta  codec.FrameMeta
+	batch *pipeline.Batch
 }
 
 // unappliedBytesMax bounds the proposals of a node that are not applied, in bytes; beyond it they wait.
@@ -113,6 +125,7 @@ func newNode(s *run, id codec.NodeID) *node {
 	r := stream(s.opts.Seed, streamNodes+uint64(id)<<16)
 	n := &node{
 		s: s, id: id, disk: newDisk(s), rng: r,
+		snaps: keeper{rotten: map[codec.SnapshotHash]bool{}},
 		known: map[codec.NodeID]codec.Incarnation{}, asking: map[codec.NodeID]codec.Incarnation{}, closing: between,
 		address: addressOf(id, 0),
 	}
@@ -153,6 +166,11 @@ func (n *node) round(life int) {
 		n.burst()
 	}
 	n.readBox()
+	n.takeArrivals()
+	n.tellSnapshots()
+	n.reportLost()
+	n.askAgain()
+	n.takeReads()
 	n.takeProposals()
 	if n.alive() && n.now >= n.deadline {
 		n.step(consensus.Input{Kind: consensus.InputTick})
@@ -162,6 +180,9 @@ func (n *node) round(life int) {
 	}
 	n.commits.Release(n.send)
 	n.feed()
+	n.takeSnapshot()
+	n.sweepTransfers()
+	n.finishReads()
 	for n.alive() {
 		n.broken = n.streams.Lost(n.broken[:0])
 		if len(n.broken) == 0 {
@@ -173,7 +194,7 @@ func (n *node) round(life int) {
 	}
 	n.streams.Flush()
 	n.s.check.round(n)
-	if len(n.box.proposals) > 0 && n.bytes <= unappliedBytesMax && !n.status.Blocked {
+	if len(n.batches) > 0 && n.bytes <= unappliedBytesMax && !n.status.Blocked {
 		n.wake() // there is room now for what waited; a node that was removed is woken by nothing else
 	}
 	n.arm()
@@ -208,7 +229,8 @@ func (n *node) burst() {
 
 func (n *node) readBox() {
 	box := n.box
-	n.box = mailbox{due: box.due, proposals: box.proposals}
+	n.box = mailbox{due: box.due, snapshots: box.snapshots, reads: box.reads,
+		arrivals: box.arrivals, again: box.again, lost: box.lost}
 	if box.flushed > 0 {
 		n.commits.Flushed(box.flushed)
 		if box.flushed > n.flushedSeq { // reports overtake each other
@@ -298,6 +320,14 @@ func (n *node) receive(p *packet) {
 		return
 	}
 	n.heard[p.Node] = p.address
+	switch p.Message.Kind {
+	case codec.MessageSnapshot:
+		n.transferPiece(p)
+		return
+	case codec.MessageSnapshotReply:
+		n.transferReply(p.Node, &p.Message)
+		return
+	}
 	in := consensus.Input{Kind: consensus.InputMessage, Peer: p.Node, Message: p.Message}
 	if m := &p.Message; m.Kind == codec.MessageVoteReply && m.Status == codec.StatusOK && !m.PreVote && m.Vote.Leader.Node == n.id {
 		n.s.check.grants(m.Vote.Leader, p.Node)
@@ -326,38 +356,6 @@ func readMembership(f codec.Frame) (codec.Membership, error) {
 	return m, err
 }
 
-func (n *node) takeProposals() {
-	for len(n.box.proposals) > 0 && n.alive() && n.bytes <= unappliedBytesMax && !n.blocked() {
-		q := n.box.proposals[0]
-		n.box.proposals = n.box.proposals[1:]
-		n.propose(q)
-	}
-}
-
-// blocked reports whether proposals wait because the leader hands over or leaves. Now and then one is tried all the same.
-func (n *node) blocked() bool { return n.status.Blocked && n.rng.IntN(8) > 0 }
-
-// propose appends a request to the log, or tells its client that this node does not lead.
-func (n *node) propose(q request) {
-	n.in = consensus.Input{Kind: consensus.InputPropose}
-	n.in.Frame = codec.FrameMeta{Group: group, Kind: codec.EntryNormal, Count: uint32(q.count), Size: len(q.body)}
-	n.core.Step(n.now, &n.in, &n.out)
-	if n.out.Refused {
-		n.s.workload.refused(q)
-		n.carryOut(codec.Frame{})
-		return
-	}
-	meta := n.out.Write.Frame
-	f, err := codec.SealFrame(q.body, meta, n.s.shape.compression)
-	if err != nil {
-		n.s.violate("node %d: proposal: %v", n.id, err)
-		return
-	}
-	n.proposed = append(n.proposed, proposal{meta, q})
-	n.bytes += meta.Size
-	n.carryOut(f)
-}
-
 func (n *node) step(in consensus.Input) { n.stepFrame(in, codec.Frame{}) }
 
 func (n *node) stepFrame(in consensus.Input, f codec.Frame) {
@@ -380,6 +378,12 @@ func (n *node) carryOut(f codec.Frame) {
 	if out.Write.Seq != 0 {
 		n.write(&out.Write, f)
 	}
+	switch {
+	case out.Install != nil:
+		n.install(out.Install)
+	case out.Write.Jump != nil && out.Write.Jump.ID.Index > n.fed: // a witness's: it has no state
+		n.fed, n.feeding, n.partial = out.Write.Jump.ID.Index, false, true
+	}
 	for i := range out.Now {
 		n.dispatch(&out.Now[i])
 	}
@@ -392,7 +396,9 @@ func (n *node) carryOut(f codec.Frame) {
 	if before.Blocked && !n.status.Blocked {
 		n.wake() // proposals waited
 	}
+	n.noteReads()
 	n.s.check.step(n)
+	n.shipSnapshots()
 	if n.status.Role == consensus.Leader && out.Write.Frame.Kind == codec.EntryMembership {
 		n.s.faults.haunt(n)
 	}
@@ -418,6 +424,7 @@ func (n *node) send(lane codec.Lane, p codec.Packet) { n.streams.Send(lane, p, c
 func (n *node) write(w *consensus.Write, f codec.Frame) {
 	lw := codec.LogWrite{
 		Seq: w.Seq, HasVote: w.HasVote, Vote: w.Vote, HasTruncate: w.HasTruncate, Truncate: w.Truncate, Commit: w.Commit,
+		Jump: w.Jump, Purge: w.Purge,
 	}
 	if !w.Frame.IsZero() {
 		var err error
@@ -426,8 +433,10 @@ func (n *node) write(w *consensus.Write, f codec.Frame) {
 			return
 		}
 	}
-	if w.HasTruncate {
+	if w.HasTruncate || w.Jump != nil {
 		n.truncated++
+	}
+	if w.HasTruncate || w.Jump != nil || w.Purge != nil {
 		n.streams.Truncated()
 	}
 	if n.flushedSeq == n.writtenSeq {
@@ -458,18 +467,4 @@ func frameFor(w *consensus.Write, f codec.Frame) (codec.Frame, error) {
 		return f, nil
 	}
 	return f, fmt.Errorf("%w: a write names a %v frame that its input did not bring", ErrViolation, meta.Kind)
-}
-
-// abandonProposals tells the clients of a lost leadership that nobody knows what becomes of their entries.
-func (n *node) abandonProposals() {
-	kept := n.proposed[:0]
-	for _, p := range n.proposed {
-		if p.meta.Last() <= n.out.Commit {
-			kept = append(kept, p)
-			continue
-		}
-		n.bytes -= p.meta.Size
-		n.s.workload.unknown(p.request)
-	}
-	n.proposed = kept
 }

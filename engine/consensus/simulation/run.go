@@ -39,6 +39,13 @@ type Result struct {
 	// campaigns of leaders above a learner's vote, Refusals damaged logs that were not opened, Strangers messages of nodes
 	// with another disk than before.
 	Transfers, Restores, Rises, Refusals, Strangers int
+	// Snapshots are those that nodes took, Purges those of logs, Jumps logs replaced by snapshots, Reads those answered, with
+	// the log's confirmation or by the leader's lease, LeaseReads the latter.
+	Snapshots, Purges, Jumps, Reads, LeaseReads int
+	// Transfers of snapshots begun, Pieces of them sent, Installs snapshots that a state machine was given while it ran.
+	Shipped, Pieces, Installs int
+	// Sessions opened, Repeats commands proposed again in them, Expired commands whose session had been evicted.
+	Sessions, Repeats, Expired int
 	// Given says that the run was given up: data that was lost on purpose had been committed.
 	Given bool
 	Err   error
@@ -67,6 +74,8 @@ type run struct {
 	lenient, given bool
 
 	transfers, restores, rises, refusals, strangers int
+	snapshots, purges, jumps, installs              int
+	transfersBegun, pieces                          int
 }
 
 // Run makes one run and says what came of it. It is a function of its options.
@@ -106,7 +115,10 @@ func (s *run) result() Result {
 		Events: s.events, Virtual: time.Duration(s.now), Hash: s.hash, Injected: s.faults.injected,
 		Leaders: len(s.check.leaders), Entries: len(s.check.committed), Acked: s.workload.acked, Retried: s.workload.retried, Twice: s.workload.twice(),
 		Changes: len(s.check.memberships), Transfers: s.transfers, Restores: s.restores, Rises: s.rises, Refusals: s.refusals,
-		Strangers: s.strangers, Given: s.given, Err: s.failure,
+		Strangers: s.strangers, Snapshots: s.snapshots, Purges: s.purges, Jumps: s.jumps,
+		Shipped: s.transfersBegun, Pieces: s.pieces, Installs: s.installs,
+		Sessions: s.workload.sessions, Repeats: s.workload.repeats, Expired: s.workload.expired,
+		Reads: s.workload.reads, LeaseReads: s.workload.leaseReads, Given: s.given, Err: s.failure,
 	}
 }
 

@@ -16,7 +16,7 @@ var (
 	withoutFlag = flag.String("without", "", "classes of faults to leave out, separated by commas")
 	clientsFlag = flag.Int("clients", 0, "most clients; 0: as the seed says")
 	eventsFlag  = flag.Int("events", 0, "most events before the faults end; 0: as the seed says")
-	traceFlag   = flag.Bool("trace", false, "print every step")
+	traceFlag   = flag.Bool("steps", false, "print every step")
 	findFlag    = flag.Bool("find", false, "print each seed that fails in one line, without shrinking it, and go on")
 	workersFlag = flag.Int("workers", 0, "seeds that run at the same time, each in one goroutine; 0: as many as there are processors")
 )
@@ -56,6 +56,17 @@ func (s *summary) add(r *Result) {
 	s.total.Rises += r.Rises
 	s.total.Refusals += r.Refusals
 	s.total.Strangers += r.Strangers
+	s.total.Snapshots += r.Snapshots
+	s.total.Purges += r.Purges
+	s.total.Jumps += r.Jumps
+	s.total.Shipped += r.Shipped
+	s.total.Pieces += r.Pieces
+	s.total.Installs += r.Installs
+	s.total.Reads += r.Reads
+	s.total.LeaseReads += r.LeaseReads
+	s.total.Sessions += r.Sessions
+	s.total.Repeats += r.Repeats
+	s.total.Expired += r.Expired
 	if r.Given {
 		s.given++
 	}
@@ -80,8 +91,11 @@ func (s *summary) occurrences() string {
 	t := &s.total
 	return fmt.Sprintf("memberships committed %d, campaigns that leaders asked for %d, leaderships resumed %d, campaigns above a learner's vote %d, "+
 		"damaged logs refused %d, connections of wiped nodes refused %d, proposals repeated %d, entries that happened twice by that %d, "+
-		"runs given up since data was lost on purpose %d",
-		t.Changes, t.Transfers, t.Restores, t.Rises, t.Refusals, t.Strangers, t.Retried, t.Twice, s.given)
+		"runs given up since data was lost on purpose %d; "+
+		"snapshots taken %d, sent %d in %d pieces, installed %d, logs purged %d, logs replaced by a snapshot %d; "+
+		"reads %d, by a lease %d; sessions opened %d, commands repeated in them %d, expired %d",
+		t.Changes, t.Transfers, t.Restores, t.Rises, t.Refusals, t.Strangers, t.Retried, t.Twice, s.given,
+		t.Snapshots, t.Shipped, t.Pieces, t.Installs, t.Purges, t.Jumps, t.Reads, t.LeaseReads, t.Sessions, t.Repeats, t.Expired)
 }
 
 func (s *summary) injections() string {
@@ -190,7 +204,7 @@ func TestSeeds(t *testing.T) {
 	if failed != nil {
 		t.Errorf("seed %d: %v\nagain: %s", failed.options.Seed, failed.result.Err, failed.options.Command())
 		small, why := Shrink(failed.options)
-		t.Fatalf("smaller: %s -trace\n%v", small.Command(), why.Err)
+		t.Fatalf("smaller: %s -steps\n%v", small.Command(), why.Err)
 	}
 	t.Log(&s)
 	t.Log(s.occurrences())

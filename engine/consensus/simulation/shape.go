@@ -62,6 +62,12 @@ type shape struct {
 	data          int           // most bytes of one entry
 	quietAtEnd    bool          // clients stop before the faults do
 	events        int           // length of the run with faults
+
+	applyLag                  time.Duration // mean of a turn of the applier; 0: at once
+	leaseReads                bool
+	sessionsMax, sessionBytes uint64      // sessions in the table, and bytes of answers kept for each
+	pieceBytes                int         // most of a snapshot in one message
+	snapshotEvery, keep       codec.Index // entries between two snapshots, and kept in the log behind the newest
 }
 
 func drawShape(seed uint64) shape {
@@ -97,6 +103,13 @@ func drawShape(seed uint64) shape {
 		data:          int(logUniform(r, 16, 400)),
 		quietAtEnd:    r.IntN(4) == 0,
 		events:        int(logUniform(r, 3500, 19000)),
+		applyLag:      []time.Duration{0, 0, logDuration(r, 100*time.Microsecond, 20*time.Millisecond)}[r.IntN(3)],
+		leaseReads:    r.IntN(2) == 0,
+		sessionsMax:   1 + r.Uint64N(4),
+		sessionBytes:  []uint64{0, 8, 64, 1 << 20}[r.IntN(4)],
+		pieceBytes:    int(logUniform(r, 200, 8000)),
+		snapshotEvery: codec.Index(logUniform(r, 5, 250)),
+		keep:          []codec.Index{0, 1, 3, 10, 80}[r.IntN(5)],
 	}
 }
 
@@ -104,3 +117,6 @@ func drawShape(seed uint64) shape {
 func (h *shape) drawSwitches(r *rand.Rand) (restoreLeader bool, s consensus.Switches) {
 	return h.restores && r.IntN(4) > 0, consensus.Switches{NoPreVote: r.IntN(4) >= h.preVotes}
 }
+
+// frameBytes is the size at which a batch of proposals becomes a frame.
+func (h *shape) frameBytes() int { return h.batch * (h.data + 64) }

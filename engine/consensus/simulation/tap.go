@@ -25,7 +25,8 @@ func (t *tap) Submit(w *codec.LogWrite) {
 			return
 		}
 	}
-	g.submit(w, entries)
+	k.purges(t.n, w.Purge)
+	g.submit(w, k.standsFor(t.n, w.Jump), entries)
 	k.wrote(t.n, w.Frame, before, entries)
 	t.n.s.note(11, uint64(t.n.id), w.Seq, t.n.ghost.mem.chainAt(t.n.ghost.mem.last().Index))
 	t.log.Submit(w)
