@@ -255,12 +255,14 @@ func (b *book) purge(g *groupBook, to codec.LogID) error {
 	b.killAll(refs[:len(refs)-len(g.index.refs)])
 	b.killAll(g.owed.found)
 	g.owed.to, g.owed.found = 0, nil
-	n := 0
-	for n < len(g.memberships) && g.memberships[n].ID.Index <= to.Index {
-		n++
-	}
-	g.memberships = behind(g.memberships, n)
+	g.forget(to.Index)
 	return nil
+}
+
+// forget drops the memberships up to an index. While a log is read they stand in the order of their records: moved ones come
+// behind younger ones.
+func (g *groupBook) forget(to codec.Index) {
+	g.memberships = slices.DeleteFunc(g.memberships, func(m codec.MembershipRecord) bool { return m.ID.Index <= to })
 }
 
 func (b *book) killAll(refs []frameRef) {

@@ -80,7 +80,7 @@ func (b *book) purgeOwed(g *groupBook, to codec.LogID) error {
 		}
 	}
 	g.owed.found = kept
-	g.memberships = slices.DeleteFunc(g.memberships, func(m codec.MembershipRecord) bool { return m.ID.Index <= to.Index })
+	g.forget(to.Index)
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package snapshot
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +32,23 @@ func readFull(f vfs.File, p []byte, offset int64) error {
 	return err
 }
 
+// damagedVersion reports whether a header, of which b is the fixed part, is one of this version but for the version number.
+func damagedVersion(f vfs.File, b []byte) bool {
+	ours := bytes.Clone(b)
+	binary.LittleEndian.PutUint16(ours[4:], formatVersion)
+	n, err := headerSize(ours)
+	if err != nil {
+		return false
+	}
+	whole := make([]byte, n)
+	if readFull(f, whole, 0) != nil {
+		return false
+	}
+	copy(whole, ours)
+	_, err = parseHeader(whole)
+	return err == nil
+}
+
 // readEnds reads and checks header and footer. A file that is not as long as its footer says is damaged.
 func readEnds(f vfs.File) (ends, error) {
 	size, err := f.Size()
@@ -41,6 +60,9 @@ func readEnds(f vfs.File) (ends, error) {
 		return ends{}, err
 	}
 	n, err := headerSize(b)
+	if errors.Is(err, codec.ErrVersion) && damagedVersion(f, b) {
+		err = fmt.Errorf("header of version %d with the version number damaged: %w", formatVersion, codec.ErrCorrupt)
+	}
 	if err != nil {
 		return ends{}, err
 	}

@@ -241,14 +241,24 @@ func TestForeignFiles(t *testing.T) {
 		}
 	}
 	mem := cfg.FS.(*vfs.Mem)
-	if err := mem.Flip(filepath.Join(cfg.Dir, name), 4, 2); err != nil {
-		t.Fatal(err)
+	// The header of a later format: another version, and not what this one would be with that number.
+	for _, at := range []int64{4, 9} {
+		if err := mem.Flip(filepath.Join(cfg.Dir, name), at, 2); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := Open(cfg); !errors.Is(err, codec.ErrVersion) {
 		t.Errorf("open of a later format: %v", err)
 	}
 	if got := files(t, cfg, ""); !slices.Equal(got, []string{name}) {
 		t.Errorf("files %v, want only %s", got, name)
+	}
+	// Where all but the number is of this version, it is the number that was damaged: a node must start all the same.
+	if err := mem.Flip(filepath.Join(cfg.Dir, name), 9, 2); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(cfg); err != nil || len(s.List()) != 0 || len(files(t, cfg, brokenSuffix)) != 1 {
+		t.Errorf("open with a damaged version number: %v, files %v; want the file moved aside", err, files(t, cfg, ""))
 	}
 }
 

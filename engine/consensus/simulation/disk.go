@@ -41,6 +41,7 @@ type disk struct {
 	// them that happened before the newest group commit, and batches the group commits.
 	damaged, evident bool
 	harmed, seenHarm int
+	harmedFiles      map[string]bool
 	batches          int64
 	// end is where the log ended after the newest group commit of this life, proven after the one before: every record
 	// below proven is said to be durable by one behind it.
@@ -53,7 +54,21 @@ type place struct {
 	size int64
 }
 
-func newDisk(s *run) *disk { return &disk{s: s, mem: vfs.NewMem()} }
+func newDisk(s *run) *disk { return &disk{s: s, mem: vfs.NewMem(), harmedFiles: map[string]bool{}} }
+
+// heals notes that damage went with its file, where the log has given the file back.
+func (d *disk) heals() {
+	for name := range d.harmedFiles {
+		if _, err := d.mem.Stat(name); err == nil {
+			return
+		}
+	}
+	if d.damaged {
+		d.s.tracef("what was damaged is not there any more")
+	}
+	d.damaged, d.evident = false, false
+	clear(d.harmedFiles)
+}
 
 // mount returns the file system for one life of the node.
 func (d *disk) mount() vfs.FS {
@@ -102,6 +117,7 @@ func (d *disk) harms(armed *bool, c Class) func() bool {
 		}
 		d.harmed++
 		d.damaged, d.evident = true, false
+		d.harmedFiles[d.name] = true
 		return true
 	}
 }
@@ -201,5 +217,6 @@ func (d *disk) rot(r *rand.Rand) bool {
 	offset := r.Int64N(p.size)
 	d.s.tracef("a bit of %s flips at offset %d of %d", p.name, offset, p.size)
 	d.damaged, d.evident = true, true
+	d.harmedFiles[p.name] = true
 	return d.mem.Flip(p.name, offset, 1<<r.IntN(8)) == nil
 }

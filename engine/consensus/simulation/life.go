@@ -51,6 +51,7 @@ func (n *node) start() {
 		return
 	}
 	n.disk.mem.Kill()
+	n.disk.heals()
 	d, cut := n.disk, false
 	fs := d.mount()
 	if n.s.faults.cutsOpen() {
