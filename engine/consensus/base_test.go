@@ -103,7 +103,7 @@ func TestNewErrorsOfBases(t *testing.T) {
 }
 
 // The saved commit may lie beyond the log; it counts as far as the log goes, and what the snapshot holds is committed in
-// any case (traps C4).
+// any case.
 func TestCommitAtStart(t *testing.T) {
 	m := testMembership(one, 3)
 	for _, test := range []struct {

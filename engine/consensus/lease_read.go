@@ -26,7 +26,7 @@ import "time"
 //   - after a change of membership until a quorum of the new one has answered something sent since.
 //
 // A lease proves something about the moment when it is looked at. Who reads a state machine by it must look again
-// afterwards: a process may stop at any instruction, for longer than any lease (traps Q4).
+// afterwards: a process may stop at any instruction, for longer than any lease.
 
 // leaseUntil returns the instant up to which, exclusively, nobody else can have been elected; 0 where nothing is known of that,
 // [Never] where it is so for ever, because nobody else is needed.

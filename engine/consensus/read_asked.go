@@ -17,7 +17,7 @@ type askedRead struct {
 // whose answer does not come in time, or not before the leader changes, is given up.
 //
 // On the wire a read is named by a number that no other read of this node has had, in any life: an answer to an
-// earlier life may come late, and confirms nothing that is asked now (traps Q2: the same read asked again, across a
+// earlier life may come late, and confirms nothing that is asked now (the same read asked again, across a
 // pause and two leaders, was answered with what was true the first time).
 //
 // Owner: the [Core] it is part of.

@@ -74,11 +74,12 @@ func (c *Core) snapshotPace(losses int) time.Duration {
 	return min(most, c.cfg.HeartbeatInterval<<(losses-1))
 }
 
-// snapshotTimer asks again. A peer that answers nothing would get nothing.
+// snapshotTimer asks again. A peer that answers nothing would get nothing, one that lost what it had acknowledged gets
+// something only once that is allowed.
 func (c *Core) snapshotTimer(p *progress) {
 	switch {
 	case c.now < p.snapshot.at:
-	case c.alive(p) && !p.lost:
+	case c.alive(p) && (!p.lost || c.reverts(p)):
 		c.askSnapshot(p)
 	default:
 		p.snapshot.at = c.now.Add(c.cfg.ElectionTimeoutMax)

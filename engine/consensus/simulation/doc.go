@@ -1,7 +1,7 @@
 // Package simulation runs whole clusters in one goroutine, under faults, as a function of one number. It is the judge of
 // the protocol: what it runs is the real engine/consensus, the real codec (every message is encoded, every byte of it may
-// be damaged, and is decoded), the real commit and stream stages of pipeline, and the real log of wal (records, scan,
-// repair, segments, reader) over files in memory. What it puts in their place is time, the network, the disk, and the
+// be damaged, and is decoded), the real stages of pipeline (intake, commit, stream, applier, sessions), and the real log and
+// snapshots of wal (records, scan, repair, segments, reclaim, reader) over files in memory. What it puts in their place is time, the network, the disk, and the
 // loop of package engine, whose rounds [node] repeats step by step.
 //
 //	seed --> shape, faults, clients          heap of events by (virtual time, sequence)
@@ -64,8 +64,9 @@
 //	network.go, replay.go     between the nodes; old messages that come again
 //	peers.go                  whom a node takes for whom, and where it looks for him
 //	disk.go, tap.go           below the nodes, and what they hand to their logs
-//	life.go, node.go, apply.go   a node from start to crash, its rounds, its state machine
-//	workload.go               clients, and what is known of each of their entries
+//	life.go, node.go, propose.go, apply.go   a node from start to crash, its rounds, its state machine
+//	snapshots.go, transfers.go   what it keeps, and sends to others
+//	workload.go, sessions.go, reads.go   clients, and what is known of each of their entries and reads
 //	admin.go, changes.go, members.go   administrators: changes of membership, transfers, commands
 //	ghost.go, quorums.go      what a log must hold; quorums counted by trying
 //	checker.go, check_*.go    what must hold
@@ -106,6 +107,11 @@
 // Leaders are killed more often than others, most of all after they proposed a membership; requests to campaign linger and
 // come again more often than other messages, since there are few of them.
 //
-// Not simulated, because it does not exist yet: snapshots, reclaim, leases for reads, sessions (a proposal that is repeated
-// may happen twice). Not simulated though it exists: several groups on one log, compression changed in mid-run.
+// Clients read at any node, by the protocol or by the leader's lease; what a read shows must not be older than what was
+// acknowledged or shown to anybody before it was asked for. Half of those who propose again do so in sessions: then an entry
+// happens once, and a repetition gets the first answer. Snapshots are taken every few entries, files of the real store on
+// the simulated disk; a damaged one is found out by whoever starts from it or is sent it.
+//
+// Not simulated though it exists: several groups on one log, compression changed in mid-run, state machines that keep their
+// state on disk, the pace of transfers.
 package simulation

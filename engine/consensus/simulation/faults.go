@@ -32,7 +32,7 @@ var gaps = map[Class][2]time.Duration{
 	ClassLostWrite:   {500 * time.Millisecond, 4 * time.Second},
 	ClassStrayWrite:  {500 * time.Millisecond, 4 * time.Second},
 	ClassWipe:        {100 * time.Millisecond, time.Second},
-	ClassSnapshotRot: {500 * time.Millisecond, 4 * time.Second},
+	ClassSnapshotRot: {200 * time.Millisecond, 2 * time.Second},
 	ClassReversion:   {60 * time.Millisecond, 400 * time.Millisecond},
 
 	ClassLearner:   {600 * time.Millisecond, 5 * time.Second},
@@ -54,7 +54,7 @@ var gaps = map[Class][2]time.Duration{
 
 // shares are the shares of seeds that a class is switched on in, where that is not one half.
 var shares = map[Class]float64{
-	ClassRot: 0.65, ClassLostWrite: 0.65, ClassStrayWrite: 0.65, ClassWipe: 0.6, ClassReversion: 0.15,
+	ClassRot: 0.65, ClassLostWrite: 0.65, ClassStrayWrite: 0.65, ClassWipe: 0.6, ClassSnapshotRot: 0.65, ClassReversion: 0.15,
 	ClassLearner: 0.65, ClassPromote: 0.65, ClassFuture: 0.6,
 }
 

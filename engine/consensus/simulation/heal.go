@@ -55,6 +55,11 @@ func (s *run) heal() {
 	for range freshWrites {
 		s.freshWrite()
 	}
+	for _, n := range s.nodes {
+		if s.member(n) && !n.partial {
+			s.freshRead(n)
+		}
+	}
 	s.await("equal logs after fresh writes", func() bool { return s.unsettled() == "" && !s.workload.pending() })
 	s.finally()
 }
@@ -162,6 +167,24 @@ func (s *run) freshWrite() {
 		}
 	}
 	s.record("a fresh write in a healthy cluster ends as %d", fate)
+}
+
+// freshRead reads at a node and waits for the answer.
+func (s *run) freshRead(n *node) {
+	for range 4 {
+		asked, answered, ok := false, false, false
+		s.await("an answer to a fresh read", func() bool {
+			if !asked && n.up && n.status.Leader != 0 {
+				asked = true
+				s.workload.read(n, s.shape.leaseReads, func(good bool) { answered, ok = true, good })
+			}
+			return answered
+		})
+		if ok || s.failure != nil || s.given {
+			return
+		}
+	}
+	s.record("node %d answers no read in a healthy cluster", n.id)
 }
 
 // unsettled says what a healthy cluster still lacks, or nothing.

@@ -145,6 +145,7 @@ func (n *node) begin(log *wal.Log) {
 		Node: n.id, Group: group,
 		ElectionTimeoutMin: h.timeout, ElectionTimeoutMax: 2 * h.timeout, HeartbeatInterval: h.heartbeat,
 		WindowBytesMax: h.windowBytes, WindowFramesMax: h.windowFrames, DiskStallTimeout: h.diskStall,
+		LeaseReads: h.leaseReads, ClockDriftMax: 250_000, // clocks run at 0.9 to 1.1 of the true rate
 		RestoreLeader: n.restoreLeader, AllowLogReversion: n.s.faults.on[ClassReversion] && h.reverts,
 		Switches: n.switches, Seed: n.rng.Uint64(),
 	}, st, n.clock.local(n.s.now))

@@ -12,7 +12,7 @@ type reading struct {
 	// floor is the least index that the answer may show: up to it everything had been acknowledged to somebody, or shown to
 	// a reader, when this read was asked for.
 	floor codec.Index
-	lease bool
+	lease bool        // may rest on the leader's lease; then: does
 	index codec.Index // confirmed by the protocol: what must be applied before
 	done  func(ok bool)
 }
@@ -61,7 +61,10 @@ func (n *node) noteReads() {
 		case answer.Reason != nil:
 			r.done(false)
 		default:
-			r.index = answer.Index
+			if answer.Lease && !r.lease {
+				n.s.violate("node %d answers read %d by its lease, which was not asked for", n.id, answer.Token)
+			}
+			r.index, r.lease = answer.Index, answer.Lease
 			n.reads.waiting = append(n.reads.waiting, r)
 		}
 		delete(n.reads.asked, answer.Token)
@@ -89,7 +92,7 @@ func (n *node) finishReads() {
 // looked at once more after the read; some time may have passed.
 func (n *node) answerRead(r *reading, shows codec.Index) {
 	answer := func() {
-		if r.lease && n.clock.local(n.s.now) >= n.leaseUntil() {
+		if r.lease && n.clock.local(n.s.now) >= n.status.LeaseUntil {
 			r.done(false)
 			return
 		}

@@ -239,7 +239,9 @@ func checkEnough(t *testing.T, s *summary) {
 		t.Errorf("%d of %d runs were given up, want at most one in fifty", s.given, s.seeds)
 	}
 	for what, have := range map[string]int{"leaderships resumed": s.total.Restores, "campaigns that leaders asked for": s.total.Transfers,
-		"damaged logs refused": s.total.Refusals, "connections of wiped nodes refused": s.total.Strangers, "proposals repeated": s.total.Retried} {
+		"damaged logs refused": s.total.Refusals, "connections of wiped nodes refused": s.total.Strangers, "proposals repeated": s.total.Retried,
+		"snapshots installed": s.total.Installs, "logs purged": s.total.Purges, "logs replaced by a snapshot": s.total.Jumps, "reads": s.total.Reads,
+		"reads by a lease": s.total.LeaseReads, "commands repeated in sessions": s.total.Repeats, "sessions expired": s.total.Expired} {
 		if have < s.seeds/20 {
 			t.Errorf("%d %s in %d seeds, want at least %d: the runs exercise too little", have, what, s.seeds, s.seeds/20)
 		}

@@ -42,6 +42,10 @@ func (n *node) shipSnapshots() {
 func (n *node) ship(q consensus.SnapshotSend) {
 	if t := n.transfers[q.To]; t != nil {
 		if t.stream = q.Stream; t.id.Log.Index >= q.AtLeast {
+			if t.held == t.id.Size { // its end was lost, or what the peer had
+				t.sent = -1
+				n.sendPiece(t)
+			}
 			return
 		}
 		n.endTransfer(t)
