@@ -159,6 +159,7 @@ func (l *loop) loseUpTo(last codec.Index) {
 		l.proposed[0] = proposal{}
 		l.proposed = l.proposed[1:]
 	}
+	l.dropNotices(func(m *codec.FrameMeta) bool { return m.First > last })
 }
 
 // membershipChanged tells the transport whom to reach, callers who belongs to the cluster, and waiting changes that they

@@ -132,24 +132,8 @@ func calmBut(id codec.NodeID) func(*Config) {
 // startCluster opens the nodes, initializes the first and waits for a leader.
 func startCluster(t testing.TB, o clusterOptions) *cluster {
 	t.Helper()
-	if o.mode == 0 {
-		o.mode = codec.SeveralLeadersPerTerm
-	}
-	c := &cluster{
-		t: t, blind: o.blind, dir: t.TempDir(), kind: o,
-		nodes: map[codec.NodeID]*Raft{}, sms: map[codec.NodeID]*register{}, cfgs: map[codec.NodeID]Config{},
-	}
-	if !o.tcp {
-		c.net = netio.NewNetwork()
-	}
-	if o.cables {
-		c.cable = newCables()
-	}
-	t.Cleanup(func() {
-		for id := range c.nodes {
-			c.close(id)
-		}
-	})
+	c := newCluster(t, o)
+	o = c.kind
 	var nodes []codec.Node
 	for id := codec.NodeID(1); id <= codec.NodeID(o.nodes); id++ {
 		nodes = append(nodes, c.add(id))
@@ -172,6 +156,30 @@ func startCluster(t testing.TB, o clusterOptions) *cluster {
 	}
 	c.awaitMembership(c.leader().NodeID(), "to name the disk of each", func(m EffectiveMembership) bool {
 		return m.Committed && !slices.ContainsFunc(m.Nodes, func(n codec.Node) bool { return n.Incarnation.IsZero() })
+	})
+	return c
+}
+
+// newCluster returns a cluster without nodes.
+func newCluster(t testing.TB, o clusterOptions) *cluster {
+	t.Helper()
+	if o.mode == 0 {
+		o.mode = codec.SeveralLeadersPerTerm
+	}
+	c := &cluster{
+		t: t, blind: o.blind, dir: t.TempDir(), kind: o,
+		nodes: map[codec.NodeID]*Raft{}, sms: map[codec.NodeID]*register{}, cfgs: map[codec.NodeID]Config{},
+	}
+	if !o.tcp {
+		c.net = netio.NewNetwork()
+	}
+	if o.cables {
+		c.cable = newCables()
+	}
+	t.Cleanup(func() {
+		for id := range c.nodes {
+			c.close(id)
+		}
 	})
 	return c
 }

@@ -5,11 +5,13 @@
 //	result, err := r.Propose(ctx, data)        // on the leader: committed, applied, answered
 //	id, err := r.ChangeMembership(ctx, engine.AddVoter(node), engine.Remove(3))
 //	err = r.TransferLeadership(ctx, 2)
+//	id, err := r.Trigger().Snapshot(ctx)       // by policy too, where the state machine is a Snapshotter
+//	id, err := r.Export(ctx, dir)              // Import makes another cluster of it, Restore brings a state into this one
 //
 // # One node
 //
 //	callers        Propose, ProposeAsync, ProposeBatch, Initialize, ChangeMembership, TransferLeadership,
-//	   |           Trigger, SetSwitches, ForgetLeader, Membership, Leader, Metrics, ReadLog, Close
+//	   |           Trigger, SetSwitches, ForgetLeader, Membership, Leader, Metrics, ReadLog, Export, Restore, Close
 //	   |                                    [Raft]
 //	   v
 //	pipeline.Intake ----> loop <---- mailbox <---- transport: packets, broken lanes
@@ -28,6 +30,17 @@
 // and never waits for anything but mail and the module's next deadline. What callers ask for beyond one step (a change of
 // membership with its learners, joint and final entry, a transfer) is an errand: a small state machine that the loop lets
 // go on at the end of each round.
+//
+// # Snapshots
+//
+//	Applier -- Capture --> a goroutine -- file --> snapshot.Store <-- file -- shipment.Receiver <== leader's pieces
+//	                                                  |    |
+//	                  Restore (start, install) <------'    '--> shipment.Sender, one a peer ==> a peer behind the log
+//
+// The keeper, part of the loop, decides by [Config.Snapshot] when one is taken, purges behind it what [Config.Keep] does not
+// keep, sends the newest one to peers that the core names, and installs what came in when the core says so. Everything that
+// takes a disk runs beside the loop: capturing and restoring on the applier, writing, sending and receiving on goroutines
+// of their own.
 //
 // # What a node promises
 //
@@ -63,17 +76,26 @@
 //   - Commands of sessions are entries of a kind of their own, in frames of their own: plain proposals pay nothing for them.
 //   - A notice at commit ([Proposal].Committed) comes from the loop, before the frame is handed to the state machine, and does
 //     not wait for room there.
+//   - A snapshot that can't be taken costs the state machine nothing: it is tried again, ever later, and the log grows.
+//   - What was to be taken while one was being written is looked at again when that is done, so no trigger is lost.
+//   - A state that is restored into a running cluster comes through the log in parts; they are collected in a file, and replace
+//     the state where the last one stands. It depends on the log alone whether they do. No snapshot is taken in between: who
+//     started from it would lack the beginning.
 //   - A change that meets another one in progress is refused and not queued: the caller may want to look at what that one
 //     made. Only the moment until a new leader has committed its first entry is waited for.
-//   - At restart a state machine is given the whole committed log again, an [OnDisk] one what it does not hold. Such a one is
+//   - At restart a state machine is given the newest intact snapshot and what the log holds behind it, an [OnDisk] one what
+//     it does not hold. It is restored while the node votes and takes entries: gigabytes are no reason to be silent. An older
+//     snapshot serves where the newest is damaged, as far as the log reaches back; else the node waits for its leader's.
+//   - An on-disk one is
 //     given only what is durable in this node's own log too, or a crash could leave it with entries that the log lost and
 //     others then took the place of.
 //
 // # Reading order
 //
 // config.go and raft.go, what a program sees; submit.go and session.go; membership.go and change.go, leadership.go, the rest of it; loop.go, one
-// round; carry.go, what a step asks for; errand.go and change_errand.go; feed.go, the way to the state machine; readlog.go; mailbox.go
-// and peers.go; close.go; metrics.go; errors.go; adapters.go, our log and transport.
+// round; carry.go, what a step asks for; errand.go and change_errand.go; feed.go, the way to the state machine; readlog.go;
+// snapshots.go, snapshot_policy.go, snapshot_take.go, snapshot_start.go, snapshot_send.go, snapshot_receive.go, purge.go;
+// export.go, restore.go, restore_collect.go; mailbox.go and peers.go; close.go; metrics.go; errors.go; adapters.go, our log and transport.
 //
 // cost_test.go measures what a dead, slow or removed peer costs the others, when asked to:
 //

@@ -99,6 +99,19 @@ func (e *PurgedError) Unwrap() error { return ErrPurged }
 // [Snapshotter], and by [Open] with one where the log was purged already.
 var ErrNotSnapshotter = pipeline.ErrNotSnapshotter
 
+// ErrNotAdopter is wrapped by [Raft.Restore] and [Import] where the state machine keeps its state on disk and is no [Adopter].
+var ErrNotAdopter = pipeline.ErrNotAdopter
+
+// ErrRestoreGivenUp is wrapped by [Raft.Restore] when another call, or the end of the leadership, has ended it. The state is
+// as it was.
+var ErrRestoreGivenUp = errors.New("the state that was coming is given up")
+
+// ErrRestoreMismatch is wrapped where a state that came through the log is not the one that was announced. It is not used.
+var ErrRestoreMismatch = errors.New("the state that came is not the one announced")
+
+// errRestoring is why no snapshot was taken at an entry: a state was coming. It is tried again behind that.
+var errRestoring = errors.New("a state is being restored")
+
 // ErrNothingApplied is wrapped by [Trigger.Snapshot] on a node that has applied nothing yet. The caller waits for entries.
 var ErrNothingApplied = errors.New("nothing is applied yet")
 

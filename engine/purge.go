@@ -28,8 +28,8 @@ func (t Trigger) Purge(ctx context.Context, upTo codec.Index) error {
 		}
 	}
 	got, err := await(ctx, t.r, reply, ask)
-	if err != nil {
-		return err
+	if err == nil {
+		err = got
 	}
-	return got
+	return t.r.noted("log purged", err, "to", upTo)
 }

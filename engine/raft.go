@@ -21,6 +21,8 @@ type (
 	Snapshotter = pipeline.Snapshotter
 	// SnapshotSource is a state that a Snapshotter has captured.
 	SnapshotSource = pipeline.SnapshotSource
+	// Adopter is an OnDisk that can take the state of another log.
+	Adopter = pipeline.Adopter
 	// OnDisk is a Snapshotter that keeps its state on disk by itself.
 	OnDisk = pipeline.OnDisk
 	// Entry is a committed entry.

@@ -25,7 +25,8 @@ const (
 
 // newKeeper opens the store of a node's snapshots.
 func newKeeper(l *loop, sm StateMachine) (*keeper, error) {
-	k := &keeper{l: l, sizes: newLogSizes(), sends: map[codec.NodeID]*sending{}}
+	k := &keeper{l: l, sizes: newLogSizes(), sends: map[codec.NodeID]*sending{}, restoring: map[restoreToken]bool{}}
+	_, k.adopts = sm.(Adopter)
 	k.ending, k.end = context.WithCancelCause(context.Background())
 	if b := l.cfg.SnapshotBytesPerSecond; b > 0 {
 		k.limit = rate.NewLimiter(rate.Limit(b), max(l.cfg.SnapshotChunkBytes, b/20))
@@ -66,8 +67,10 @@ func (k *keeper) openStore() error {
 		fs, dir = vfs.NewVolatile(), "/"+snapshotFolder
 	}
 	var err error
+	dir = filepath.Join(dir, fmt.Sprint(theGroup))
+	k.collector = &collector{fs: fs, dir: dir, changed: k.l.box.signal}
 	k.store, err = snapshot.Open(snapshot.Config{
-		FS: fs, Dir: filepath.Join(dir, fmt.Sprint(theGroup)), Cluster: cfg.ClusterID, Group: theGroup, Keep: cfg.SnapshotsKept,
+		FS: fs, Dir: dir, Cluster: cfg.ClusterID, Group: theGroup, Keep: cfg.SnapshotsKept,
 		Compression: cfg.SnapshotCompression, ChunkBytes: cfg.SnapshotChunkBytes, Logger: k.l.logs.snapshots,
 	})
 	if err != nil && k.unlock != nil {
@@ -137,6 +140,9 @@ func (k *keeper) try(b *beginning, info snapshot.Info, onDisk bool) (usable bool
 		}
 		restore = b.start.Held.Compare(given) < 0
 	}
+	if onDisk && !info.Stateless && b.start.Held.IsZero() {
+		restore = true // as of an import, whose sessions are empty
+	}
 	if restore && info.Stateless {
 		k.l.logs.snapshots.Error("state machine lost what it had made durable", "held", b.start.Held, "snapshot", info.Base.ID)
 		return false, nil
@@ -162,6 +168,9 @@ func (k *keeper) start(sm StateMachine, b *beginning, frames []codec.FrameMeta) 
 	from := b.start
 	if b.restore {
 		from = pipeline.ApplierStart{}
+	}
+	if k.collector != nil {
+		from.Collector = k.collector
 	}
 	if err := k.l.startApplier(sm, from); err != nil {
 		return err
@@ -196,6 +205,9 @@ func (k *keeper) restore(info snapshot.Info, sessions []byte) {
 	k.l.applier.Restore(info.Base, sessions, func() (io.ReadCloser, error) {
 		if k.ending.Err() != nil {
 			return nil, context.Cause(k.ending)
+		}
+		if err := k.collector.drop(); err != nil {
+			return nil, err
 		}
 		return k.store.Open(info)
 	}, func(err error) {

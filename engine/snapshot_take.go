@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -53,7 +54,7 @@ type takenSnapshot struct {
 // context's, after which it may still be taken; what wraps [ErrStopped].
 func (t Trigger) Snapshot(ctx context.Context) (codec.LogID, error) {
 	info, err := t.r.takeSnapshot(ctx, false)
-	return info.Base.ID, err
+	return info.Base.ID, t.r.noted("snapshot asked for", err, "entry", info.Base.ID)
 }
 
 // takeSnapshot returns a snapshot of everything that was applied when it was called.
@@ -83,7 +84,7 @@ func (k *keeper) ask(full bool, reply chan<- takenSnapshot) {
 // takeRound answers who waits for what is there, and begins with the next snapshot if one is wanted.
 func (k *keeper) takeRound() {
 	t := &k.take
-	if k.store == nil || t.running != nil || k.installing || k.l.failure != nil {
+	if k.store == nil || t.running != nil || k.installing || k.l.failure != nil || k.collects() {
 		return
 	}
 	full, wanted := false, false
@@ -103,7 +104,9 @@ func (k *keeper) takeRound() {
 		if k.sendWants() {
 			full, wanted = true, true
 		}
-		wanted = wanted || k.l.cfg.Snapshot.due(k.ahead())
+		// What a state that came through the log has brought need not stay in the log.
+		replaced := codec.Index(k.collector.completed.Load()) > k.newest.Base.ID.Index
+		wanted = wanted || replaced || k.l.cfg.Snapshot.due(k.ahead())
 	}
 	if !wanted {
 		return
@@ -148,6 +151,15 @@ func (k *keeper) find(at codec.Index, full bool) (snapshot.Info, bool) {
 
 // captured is called on the applier's goroutine, which must not wait for a disk.
 func (k *keeper) captured(run *take, c pipeline.Captured, err error) {
+	if err == nil {
+		var blocked bool
+		if blocked, err = k.collector.blocks(c.Base.ID.Leader); blocked && err == nil {
+			err = errRestoring
+		}
+		if err != nil && c.Source != nil {
+			err = joinClose(err, c.Source)
+		}
+	}
 	if err != nil {
 		k.post(func(k *keeper) { k.took(run, snapshot.Info{}, err) })
 		return
@@ -226,6 +238,9 @@ func (e *endingWriter) Write(p []byte) (n int, err error) {
 func (k *keeper) took(run *take, info snapshot.Info, err error) {
 	t := &k.take
 	t.running = nil
+	if errors.Is(err, errRestoring) {
+		return
+	}
 	if err == nil {
 		k.taken++
 		t.retry, t.backoff = 0, 0

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -39,11 +40,15 @@ type keeper struct {
 	full     int64             // size of the newest one that holds a state, 0 for not known
 	marker   codec.Index       // of a witness: what the policy counts from
 
-	take     taking
-	receiver *shipment.Receiver
-	arrived  *arrival // complete, and not installed yet
-	limit    *rate.Limiter
-	sends    map[codec.NodeID]*sending
+	take      taking
+	collector *collector            // of states that come through the log; nil without a store
+	restoring map[restoreToken]bool // those that a call in this life of the node brings
+	dropping  bool                  // the end of one that nobody brings is proposed
+	adopts    bool                  // the state machine can take a state of another log
+	receiver  *shipment.Receiver
+	arrived   *arrival // complete, and not installed yet
+	limit     *rate.Limiter
+	sends     map[codec.NodeID]*sending
 
 	taken, failed, installed uint64
 	installing               bool
@@ -65,6 +70,7 @@ func (k *keeper) round() {
 	if k.l.cfg.Witness {
 		k.purgeWitness()
 	}
+	k.restoreRound()
 	k.takeRound()
 	k.sendRound()
 }
@@ -151,7 +157,7 @@ func (k *keeper) wait() error {
 	}
 	var err error
 	if k.store != nil {
-		err = k.store.Close()
+		err = errors.Join(k.collector.drop(), k.store.Close())
 	}
 	if k.unlock != nil {
 		if unlocking := k.unlock(); err == nil {

@@ -122,7 +122,7 @@ func (a *Applier) restore(base codec.LogBase, sessions []byte, open func() (io.R
 		return err
 	}
 	if a.sm != nil {
-		if err := a.restoreState(base.ID.Index, open); err != nil {
+		if err := a.restoreState(base.ID, base.ID.Leader.IsZero(), open); err != nil {
 			return err
 		}
 	}
@@ -131,23 +131,31 @@ func (a *Applier) restore(base codec.LogBase, sessions []byte, open func() (io.R
 	return nil
 }
 
-// restoreState gives the state machine another state as of an entry.
-func (a *Applier) restoreState(at codec.Index, open func() (io.ReadCloser, error)) error {
+// restoreState gives the state machine another state as of an entry. A foreign one was taken of another log.
+func (a *Applier) restoreState(id codec.LogID, foreign bool, open func() (io.ReadCloser, error)) error {
 	sm, ok := a.sm.(Snapshotter)
 	if !ok {
 		return fmt.Errorf("%T is %w", a.sm, ErrNotSnapshotter)
+	}
+	at, call, restore := id.Index, "Restore", sm.Restore
+	if _, onDisk := sm.(OnDisk); onDisk && foreign {
+		adopter, ok := sm.(Adopter)
+		if !ok {
+			return fmt.Errorf("%T is %w", a.sm, ErrNotAdopter)
+		}
+		call, restore = "Adopt", func(r io.Reader) error { return adopter.Adopt(r, id) }
 	}
 	r, err := open()
 	if err != nil {
 		return err
 	}
-	err = guard("Restore", at, at, func() error { return sm.Restore(r) })
+	err = guard(call, at, at, func() error { return restore(r) })
 	if err == nil {
 		// The end of what it must have read to its end says whether all before it was whole.
 		var more [1]byte
 		switch n, end := r.Read(more[:]); {
 		case n > 0:
-			err = &StateMachineError{"Restore", at, at, errors.New("it did not read the state to its end")}
+			err = &StateMachineError{call, at, at, errors.New("it did not read the state to its end")}
 		case end != io.EOF:
 			err = end
 		}

@@ -62,11 +62,14 @@ func isUnknown(err error) bool {
 // caller does without snapshots.
 var ErrNotSnapshotter = errors.New("no Snapshotter")
 
+// ErrNotAdopter is wrapped where a state of another log comes to an [OnDisk] state machine that is no [Adopter].
+var ErrNotAdopter = errors.New("no Adopter")
+
 // StateMachineError is what stops a node whose state machine failed: a call of it returned an error or panicked. The entries
 // First to Last are committed and were given to Apply; none is skipped, so the node can't go on. In other calls they are the
 // last entry applied. Only what Snapshot returns does not stop the node.
 type StateMachineError struct {
-	Call        string // Apply, Applied, Snapshot, Sync or Restore
+	Call        string // Apply, Applied, Snapshot, WriteTo, Sync, Restore or Adopt
 	First, Last codec.Index
 	Cause       error
 }

@@ -46,6 +46,15 @@ type OnDisk interface {
 	Sync() (codec.LogID, error)
 }
 
+// Adopter is an [OnDisk] that can take the state of another log. Without it a node with an on-disk state machine can't be
+// made of an export, nor be given a state while it runs.
+type Adopter interface {
+	OnDisk
+	// Adopt does as Restore, for a state of another log: what it comes with as its own log id means nothing here, and Applied
+	// is at from now on, durable together with the state.
+	Adopt(r io.Reader, at codec.LogID) error
+}
+
 // Collector takes the entries of kind [codec.EntryRestore]: the parts of a state that comes through the log to replace the
 // state machine's. An [Applier] calls it on its goroutine.
 type Collector interface {

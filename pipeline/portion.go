@@ -164,7 +164,7 @@ func (a *Applier) collect(raw Entry) error {
 	}
 	o := outcome{slot: -1, result: Result{LogID: raw.ID}, err: c.Refusal}
 	if c.State != nil && raw.ID.Index > a.held.Index {
-		err = a.restoreState(raw.ID.Index, c.State)
+		err = a.restoreState(raw.ID, true, c.State)
 	}
 	if c.State != nil {
 		a.state.given = raw.ID
