@@ -247,6 +247,7 @@ func (c *Core) updateRole() {
 	}
 	if was == Leader && c.role != Leader {
 		c.loseReads()
+		c.out.Snapshots = c.out.Snapshots[:0]
 		c.lead.end()
 	}
 }

@@ -10,7 +10,10 @@ import (
 )
 
 // script turns a fuzzer's bytes into choices; after the last byte every choice is 0.
-type script struct{ b []byte }
+type script struct {
+	b     []byte
+	token uint64 // of the last read
+}
 
 func (s *script) byte() byte {
 	if len(s.b) == 0 {
@@ -54,11 +57,12 @@ func (s *script) message(c *Core) Input {
 		Stream: s.number(),
 		Stamp:  int64(s.number()),
 	}
+	m.WantSnapshot = m.Kind == codec.MessageHeartbeatReply && s.byte()%2 == 0
 	marks := s.byte()
 	m.PreVote, m.Transfer, m.Mode = marks&1 > 0, marks&2 > 0, codec.VoteMode(marks>>2&3)
 	flags := s.byte()
 	if flags&1 > 0 { // an id that the log holds
-		m.Log, _ = c.LogIDAt(codec.Index(s.byte()) % (c.log.last.Index + 1))
+		m.Log = s.held(c)
 	}
 	if flags&2 > 0 { // an answer to what this node leads
 		m.Vote = c.vote
@@ -88,6 +92,48 @@ func (s *script) message(c *Core) Input {
 		if in.Frame.Kind == codec.EntryMembership {
 			in.Membership = s.membership(c)
 		}
+	}
+	return in
+}
+
+// held returns the id of an entry of the log, of its base, or the zero id.
+func (s *script) held(c *Core) codec.LogID {
+	id, _ := c.LogIDAt(codec.Index(s.byte()) % (c.log.last.Index + 1))
+	return id
+}
+
+// base returns any description of a snapshot at all, often a good one.
+func (s *script) base(c *Core) *codec.LogBase {
+	id := s.logID()
+	switch s.byte() % 4 {
+	case 0:
+		id = s.held(c)
+	case 1:
+		id = codec.LogID{Leader: c.vote.Leader, Index: c.log.last.Index + codec.Index(s.byte()%8)}
+	}
+	b := &codec.LogBase{ID: id, Membership: codec.MembershipRecord{ID: id, Membership: *s.membership(c)}}
+	switch s.byte() % 4 {
+	case 0:
+		b.Membership.ID = s.logID()
+	case 1:
+		b.Membership = codec.MembershipRecord{}
+	case 2:
+		b.Membership.ID = first
+	}
+	return b
+}
+
+// install returns a snapshot from anybody, often from the leader, or by hand.
+func (s *script) install(c *Core) Input {
+	in := s.message(c)
+	in.Kind, in.Base, in.Message.Kind, in.MetadataOnly = InputInstall, s.base(c), codec.MessageSnapshot, s.byte()%4 == 0
+	in.Frame, in.Membership, in.Message.Status = codec.FrameMeta{}, nil, codec.StatusNone
+	switch s.byte() % 4 {
+	case 0:
+		in.Peer = 0
+	case 1, 2:
+		in.Message.Vote, in.Message.Log = codec.Vote{Leader: in.Base.ID.Leader, Committed: true}, in.Base.ID
+		in.Peer, in.Message.Mode = in.Message.Vote.Leader.Node, 0
 	}
 	return in
 }
@@ -167,10 +213,19 @@ func TestRandomInputs(t *testing.T) {
 
 // anyInputs opens a core on some log and gives it the inputs that b stands for.
 func anyInputs(t *testing.T, b []byte) {
-	s := &script{b}
+	s := &script{b: b}
 	st, cfg := codec.LogState{}, testConfig(1)
-	switch s.byte() % 8 {
+	switch s.byte() % 12 {
 	case 0:
+	case 8, 9: // a log that begins behind a snapshot, or has lost it
+		st = logFrom(won(3, 2), baseOf(at(2, 1, 3), testMembership(codec.VoteMode(1+s.byte()%2), 3)), by(2, 1), by(3, 2))
+		if s.byte()%2 == 0 {
+			st.Snapshot = codec.LogBase{}
+		}
+	case 10: // a snapshot that the log has to give way to
+		st = logOf(won(3, 2), testMembership(codec.VoteMode(1+s.byte()%2), 3), by(1, 2), by(1, 2))
+		st.Snapshot = baseOf(at(2, 3, codec.Index(2+s.byte()%4)), testMembership(codec.SeveralLeadersPerTerm, 3))
+		st.Snapshot.Membership.Membership.Mode = st.Memberships[0].Membership.Mode
 	case 1: // an own leadership to be resumed
 		st = logOf(won(3, 1), testMembership(codec.VoteMode(1+s.byte()%2), 3), by(1, 2), by(3, 1))
 		st.CleanClose, cfg.RestoreLeader = true, true
@@ -185,6 +240,9 @@ func anyInputs(t *testing.T, b []byte) {
 	options := s.byte()
 	cfg.Switches.NoPreVote, cfg.AllowLogReversion = options&1 > 0, options&2 > 0
 	cfg.WindowFramesMax, cfg.WindowBytesMax = 1+int(options>>4), 400
+	if options&8 > 0 {
+		cfg.LeaseReads, cfg.ClockDriftMax = true, 1000
+	}
 	if options&4 > 0 {
 		cfg.DiskStallTimeout = 100 * ms
 	}
@@ -197,14 +255,26 @@ func anyInputs(t *testing.T, b []byte) {
 
 // input returns any input at all, most often a message.
 func (s *script) input(c *Core, seq uint64) Input {
-	switch kind := InputKind(s.byte() % 32); kind {
-	case InputTick, InputHeartbeat, InputElect, InputForgetLeader:
+	switch kind := InputKind(s.byte() % 40); kind {
+	case InputTick, InputHeartbeat, InputElect, InputForgetLeader, InputBarrier:
 		return Input{Kind: kind}
+	case InputSnapshot:
+		if id := s.held(c); id.Index <= c.commit {
+			return Input{Kind: kind, Log: id}
+		}
+		return Input{Kind: InputTick}
+	case InputPurge:
+		return Input{Kind: kind, Index: codec.Index(s.number())}
+	case InputInstall:
+		return s.install(c)
+	case InputRead:
+		s.token++
+		return Input{Kind: kind, Token: s.token, Lease: s.byte()%2 == 0}
 	case InputFlushed:
 		return Input{Kind: kind, Seq: seq}
 	case InputPropose:
 		return Input{Kind: kind, Frame: codec.FrameMeta{Count: 1 + uint32(s.byte()), Size: 100}}
-	case InputPeerDown, InputAllowReversion:
+	case InputPeerDown, InputAllowReversion, InputSnapshotLost:
 		return Input{Kind: kind, Peer: codec.NodeID(s.byte() % 6)}
 	case InputInitialize, InputChange:
 		in := Input{Kind: kind, Membership: s.membership(c)}
@@ -217,7 +287,7 @@ func (s *script) input(c *Core, seq uint64) Input {
 	case InputSwitch:
 		flags := s.byte()
 		return Input{Kind: kind, Switches: Switches{NoElections: flags&1 > 0, NoHeartbeats: flags&2 > 0, NoPreVote: flags&4 > 0}}
-	case InputKind(20), InputKind(21), InputKind(22):
+	case InputKind(30), InputKind(31), InputKind(32):
 		return Input{Kind: InputFlushed, Seq: seq}
 	}
 	if s.byte()%2 == 0 {
@@ -233,7 +303,7 @@ func (s *script) answer(c *Core) Input {
 	}}
 	m := &in.Message
 	if s.byte()%2 == 0 {
-		m.Log, _ = c.LogIDAt(codec.Index(s.byte()) % (c.log.last.Index + 1))
+		m.Log = s.held(c)
 	}
 	if s.byte()%8 == 0 {
 		m.Status = codec.StatusConflict
@@ -244,11 +314,13 @@ func (s *script) answer(c *Core) Input {
 		m.Kind, m.Vote, m.PreVote = codec.MessageVoteReply, c.election.asking, true
 	case c.role == Candidate:
 		m.Kind = codec.MessageVoteReply
+	case p == nil && s.byte()%4 == 0:
+		m.Kind, in.Peer, m.Stream, m.Commit = codec.MessageReadReply, m.Vote.Leader.Node, c.asked.first, codec.Index(s.byte())
 	case p == nil:
 		m.Kind, in.Peer, m.Stream = codec.MessageTransfer, m.Vote.Leader.Node, s.number()
 		m.Status = codec.StatusNone
 	case s.byte()%4 == 0:
-		m.Kind, m.Stream = codec.MessageHeartbeatReply, c.lead.base
+		m.Kind, m.Stream, m.WantSnapshot = codec.MessageHeartbeatReply, c.lead.base, s.byte()%4 == 0
 	default:
 		m.Kind, m.Stream = codec.MessageAppendReply, p.stream
 	}
@@ -258,7 +330,7 @@ func (s *script) answer(c *Core) Input {
 func fuzzSteps(t *testing.T, c *Core, s *script) {
 	var now Instant
 	var out Output
-	seq := uint64(0)
+	seq, reads := uint64(0), map[uint64]bool{}
 	for range 400 {
 		if len(s.b) == 0 {
 			return
@@ -272,13 +344,30 @@ func fuzzSteps(t *testing.T, c *Core, s *script) {
 				now = max(now, out.Deadline)
 			}
 		}
-		commit := out.Commit
+		if in.Kind == InputRead {
+			reads[in.Token] = true
+		}
+		commit, snapshot := out.Commit, c.snapshot
 		c.Step(now, &in, &out)
 		if out.Fatal != nil {
 			return
 		}
 		if out.Commit < commit || out.Commit > c.log.last.Index {
 			t.Fatalf("commit %d after %d, last entry %v", out.Commit, commit, c.log.last)
+		}
+		for _, r := range out.Reads {
+			if !reads[r.Token] {
+				t.Fatalf("read %d is answered twice, or was never asked for", r.Token)
+			}
+			delete(reads, r.Token)
+		}
+		if out.Install != nil && (out.Install.ID != c.snapshot || out.Install.ID == snapshot || out.Install.ID.Index > out.Commit) {
+			t.Fatalf("installs %v, snapshot %v after %v, commit %d", out.Install.ID, c.snapshot, snapshot, out.Commit)
+		}
+		for _, send := range out.Snapshots {
+			if c.role != Leader || send.To == 1 || send.Stream == 0 || send.AtLeast == 0 && !c.log.base.IsZero() {
+				t.Fatalf("%v asks for %+v", c.role, send)
+			}
 		}
 		if out.Write.Seq != 0 {
 			if out.Write.Seq != seq+1 {
