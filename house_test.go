@@ -21,13 +21,13 @@ var mayImport = map[string][]string{
 	"netio":                       {"codec"},
 	"engine/consensus":            {"codec"},
 	"engine/consensus/simulation": {"codec", "engine/consensus", "pipeline/...", "wal/..."},
-	"engine":                      {"codec", "engine/consensus", "engine/shipment", "netio", "pipeline/...", "wal/..."},
+	"engine":                      {"codec", "engine/consensus", "engine/shipment", "engine/storagetest", "netio", "pipeline/...", "wal/..."},
 	"engine/shipment":             {"codec", "wal/..."},
 	"engine/storagetest":          {"codec", "pipeline", "wal/..."},
 	"engine/crash":                {"codec", "engine", "netio", "pipeline/...", "wal/..."},
 	"profiles":                    {},
 	"cluster_benchmark/...":       {"cluster_benchmark/...", "codec", "engine/...", "netio", "pipeline", "profiles", "wal/..."},
-	"examples/...":                {"codec", "engine", "netio", "pipeline/...", "wal/..."},
+	"examples/...":                {"codec", "engine", "engine/storagetest", "netio", "pipeline/...", "wal/..."},
 }
 
 // consensusStd lists the standard packages that engine/consensus may import. Of time and math/rand/v2 it may use only
@@ -54,6 +54,7 @@ var goFiles = map[string]string{
 	"engine/shipment/receiver.go":         "writes what a leader sends, from the first piece on, ended by Close",
 	"engine/shipment/sender.go":           "reads a snapshot for one peer, ended by Stop",
 	"examples/kv/main.go":                 "answers HTTP requests, ended with the node",
+	"engine/storagetest/machine_apply.go": "writes a captured state while entries are applied, awaited by the case",
 	"netio/dial.go":                       "closes a connection when its dialer ends, awaited by release",
 	"netio/listen.go":                     "one hand-shake each, bounded in number and time, awaited by Close",
 	"netio/tcp.go":                        "the accept loop and one dialer per lane and peer, awaited by Close",

@@ -32,7 +32,7 @@ type Config struct {
 	// destroy the cluster. Default false.
 	Insecure bool
 
-	// Log replaces the write-ahead log in Dir. The node closes it.
+	// Log replaces the write-ahead log in Dir. The node closes it. Package engine/storagetest says whether it may.
 	Log pipeline.Log
 	// Transport replaces TCP. The node starts and closes it.
 	Transport pipeline.Transport

@@ -15,7 +15,7 @@ import (
 
 // The interfaces an embedding program may implement, and the values that pass through them.
 type (
-	// StateMachine is what committed entries are applied to.
+	// StateMachine is what committed entries are applied to. Package engine/storagetest tests one.
 	StateMachine = pipeline.StateMachine
 	// Snapshotter is a StateMachine whose state can be taken and given.
 	Snapshotter = pipeline.Snapshotter
