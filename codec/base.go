@@ -65,7 +65,8 @@ func ReadLogBase(src []byte) (LogBase, int, error) {
 		r.failed = r.failed || b.Membership.ID.IsZero()
 	}
 	if r.failed {
-		return LogBase{}, 0, fmt.Errorf("log base cut short, or with a flag that is unknown, at byte %d of %d: %w", r.pos, len(src), ErrCorrupt)
+		return LogBase{}, 0, fmt.Errorf("log base cut short, or with a flag that is unknown, at byte %d of %d: %w", r.pos,
+			len(src), ErrCorrupt)
 	}
 	n := r.pos
 	if held {

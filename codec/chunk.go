@@ -62,7 +62,8 @@ func AppendSnapshotChunk(dst []byte, c *SnapshotChunk) []byte {
 	le := binary.LittleEndian
 	if c.Base != nil {
 		if c.Base.ID != c.ID.Log || c.ID != (SnapshotID{Log: c.ID.Log}) || c.Offset != 0 || len(c.Bytes) > 0 {
-			panic(fmt.Sprintf("BUG: chunk of snapshot %v with the base %v, offset %d and %d bytes", c.ID, c.Base.ID, c.Offset, len(c.Bytes)))
+			panic(fmt.Sprintf("BUG: chunk of snapshot %v with the base %v, offset %d and %d bytes", c.ID, c.Base.ID,
+				c.Offset, len(c.Bytes)))
 		}
 		dst = append(dst, SnapshotChunkVersion, flagChunkBase)
 		return AppendLogBase(append(dst, make([]byte, SnapshotChunkHeaderSize-2)...), c.Base)
@@ -88,7 +89,8 @@ func ReadSnapshotChunk(src []byte, log LogID) (SnapshotChunk, error) {
 	}
 	head, body := src[:SnapshotChunkHeaderSize], src[SnapshotChunkHeaderSize:]
 	if len(body) > max(SnapshotChunkBytesMax, LogBaseBytesMax) {
-		return SnapshotChunk{}, fmt.Errorf("snapshot chunk of %d bytes, limit %d: %w", len(body), SnapshotChunkBytesMax, ErrTooLarge)
+		return SnapshotChunk{}, fmt.Errorf("snapshot chunk of %d bytes, limit %d: %w", len(body), SnapshotChunkBytesMax,
+			ErrTooLarge)
 	}
 	if src[1] != 0 {
 		return readBaseChunk(head, body, log)

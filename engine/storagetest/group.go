@@ -139,7 +139,8 @@ func (g *group) frame(kind codec.EntryKind, c codec.Compression, data ...[]byte)
 		buf = codec.AppendEntry(buf, d)
 		g.entries = append(g.entries, codec.Entry{ID: codec.LogID{Leader: g.leader, Index: g.last() + 1}, Kind: kind, Data: d})
 	}
-	f, err := codec.SealFrame(buf, codec.FrameMeta{Group: g.id, Leader: g.leader, First: first, Count: uint32(len(data)), Kind: kind}, c)
+	meta := codec.FrameMeta{Group: g.id, Leader: g.leader, First: first, Count: uint32(len(data)), Kind: kind}
+	f, err := codec.SealFrame(buf, meta, c)
 	if err != nil {
 		g.s.Fatal(err)
 	}
@@ -160,7 +161,8 @@ func (g *group) membership(address string) codec.Frame {
 }
 
 func members(address string) codec.Membership {
-	return codec.NewMembership(codec.SeveralLeadersPerTerm, codec.Node{ID: 3, Address: address}, codec.Node{ID: 7, Address: "b:1"})
+	return codec.NewMembership(codec.SeveralLeadersPerTerm,
+		codec.Node{ID: 3, Address: address}, codec.Node{ID: 7, Address: "b:1"})
 }
 
 // truncateModel removes every entry above an index from the model.
@@ -272,7 +274,8 @@ func (g *group) reported(seq uint64) error {
 		select {
 		case <-changed:
 		case <-timer.C:
-			g.s.Fatalf("group %d: write %d is not reported after %v; the newest that is, is %d", g.id, seq, g.s.config.Patience, got)
+			g.s.Fatalf("group %d: write %d is not reported after %v; the newest that is, is %d", g.id, seq,
+				g.s.config.Patience, got)
 		}
 	}
 }
@@ -336,8 +339,10 @@ func (g *group) checkFrame(f codec.Frame, first, last codec.Index) {
 		g.s.Fatalf("group %d: a frame without bytes for index %d", g.id, first)
 	}
 	m, head := f.Meta(), g.entries[first-1]
-	if m.Group != g.id || m.First != first || m.Last() != last || m.Kind != head.Kind || m.Leader != head.ID.Leader || m.Size != len(f.Bytes()) {
-		g.s.Fatalf("group %d: frame %+v, want entries %d to %d of kind %v of leader %v", g.id, m, first, last, head.Kind, head.ID.Leader)
+	if m.Group != g.id || m.First != first || m.Last() != last || m.Kind != head.Kind || m.Leader != head.ID.Leader ||
+		m.Size != len(f.Bytes()) {
+		g.s.Fatalf("group %d: frame %+v, want entries %d to %d of kind %v of leader %v", g.id, m, first, last, head.Kind,
+			head.ID.Leader)
 	}
 	if m.HeaderOnly {
 		if head.Data != nil {
@@ -387,7 +392,8 @@ func (g *group) checkState(state codec.LogState) {
 		g.s.Fatalf("group %d: saved commit %d, the newest that was submitted is %d", g.id, state.Commit, g.commit)
 	}
 	if len(state.Frames) != len(g.starts) {
-		g.s.Fatalf("group %d: %d frames, want %d, of entries %d to %d", g.id, len(state.Frames), len(g.starts), g.base.ID.Index+1, g.last())
+		g.s.Fatalf("group %d: %d frames, want %d, of entries %d to %d", g.id, len(state.Frames), len(g.starts),
+			g.base.ID.Index+1, g.last())
 	}
 	for n, m := range state.Frames {
 		if f := g.read(g.starts[n]); f.Meta() != m {

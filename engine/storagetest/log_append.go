@@ -93,12 +93,14 @@ var voteCases = []logCase{
 	}},
 	{name: "the largest ids are kept", needs: needKeeps, run: func(s *logRun) {
 		g := s.group(1<<64 - 1)
-		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: codec.LeaderID{Term: 1<<64 - 1, Node: 1<<64 - 1}, Committed: true}}))
+		greatest := codec.LeaderID{Term: 1<<64 - 1, Node: 1<<64 - 1}
+		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: greatest, Committed: true}}))
 		s.restart()
 	}},
 	{name: "a vote with a frame", needs: needKeeps, run: func(s *logRun) {
 		g := s.group(1)
-		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true}, Frame: g.normal(3, 20)}))
+		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true},
+			Frame: g.normal(3, 20)}))
 		s.restart()
 	}},
 	{name: "a vote outlives every change of the entries", needs: needKeeps, run: func(s *logRun) {

@@ -305,10 +305,12 @@ var membershipCases = []logCase{
 		g := s.group(1)
 		nodes := make([]codec.Node, 200)
 		for i := range nodes {
-			nodes[i] = codec.Node{ID: codec.NodeID(i*i + 1), Address: "node.example:7000", Priority: uint8(i), Incarnation: codec.Incarnation{byte(i), 1}}
+			nodes[i] = codec.Node{ID: codec.NodeID(i*i + 1), Address: "node.example:7000", Priority: uint8(i),
+				Incarnation: codec.Incarnation{byte(i), 1}}
 		}
 		m := codec.NewMembership(codec.OneLeaderPerTerm, nodes...)
-		g.wait(g.submit(codec.LogWrite{Frame: g.frame(codec.EntryMembership, codec.CompressionNone, codec.AppendMembership(nil, &m))}))
+		f := g.frame(codec.EntryMembership, codec.CompressionNone, codec.AppendMembership(nil, &m))
+		g.wait(g.submit(codec.LogWrite{Frame: f}))
 		s.restart()
 		g.wait(g.purge(1))
 		s.restart()

@@ -196,7 +196,8 @@ var closeCases = []logCase{
 	}},
 	{name: "a clean close is told from others", needs: needKeeps, run: func(s *logRun) {
 		g := s.group(1)
-		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true}, Frame: g.normal(2, 40)}))
+		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true},
+			Frame: g.normal(2, 40)}))
 		for round := range 3 {
 			s.close()
 			s.open()
@@ -308,7 +309,8 @@ var crashCases = []logCase{
 	}},
 	{name: "it is no clean close", needs: needKeeps | needCrash, run: func(s *logRun) {
 		g := s.group(1)
-		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true}, Frame: g.normal(2, 40)}))
+		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true},
+			Frame: g.normal(2, 40)}))
 		s.crash()
 		s.open()
 		if state := g.openAgain(); state.CleanClose {
@@ -323,7 +325,8 @@ var crashCases = []logCase{
 	}},
 	{name: "right after opening", needs: needKeeps | needCrash, run: func(s *logRun) { // a seal counts for one opening
 		g := s.group(1)
-		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true}, Frame: g.normal(2, 40)}))
+		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true},
+			Frame: g.normal(2, 40)}))
 		s.restart()
 		s.crash()
 		s.open()
@@ -385,7 +388,8 @@ var poisonCases = []logCase{
 	}},
 	{name: "what was reported is there", needs: needFail | needKeeps, run: func(s *logRun) {
 		g := s.group(1)
-		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true}, Frame: g.normal(5, 100)}))
+		g.wait(g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true},
+			Frame: g.normal(5, 100)}))
 		g.wait(g.append(1, 40))
 		durable := g.last()
 		s.place.Fail()
@@ -401,7 +405,8 @@ var poisonCases = []logCase{
 			last = state.Frames[n-1].Last()
 		}
 		if last < durable || last > g.last() || state.CleanClose {
-			s.Fatalf("the log ends at %d with a clean close: %v; up to %d was reported, and then it failed", last, state.CleanClose, durable)
+			s.Fatalf("the log ends at %d with a clean close: %v; up to %d was reported, and then it failed", last,
+				state.CleanClose, durable)
 		}
 		g.truncateModel(last)
 		g.checkState(state)

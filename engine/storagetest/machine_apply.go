@@ -51,7 +51,8 @@ var applyCases = []machineCase{
 			many.check()
 			for i := range commands {
 				if !bytes.Equal(one.answers[i].copy, many.answers[i].copy) {
-					s.Fatalf("command %d in a batch of %d is answered %.80q, alone %.80q", i, size, many.answers[i].copy, one.answers[i].copy)
+					s.Fatalf("command %d in a batch of %d is answered %.80q, alone %.80q", i, size, many.answers[i].copy,
+						one.answers[i].copy)
 				}
 			}
 		}
@@ -230,7 +231,8 @@ var restoreCases = []machineCase{
 			l.apply(1)
 			to.apply(1)
 			if !bytes.Equal(l.answers[commands+i].copy, to.answers[i].copy) {
-				s.Fatalf("command %d is answered %.80q behind a restore, and %.80q without", commands+i, to.answers[i].copy, l.answers[commands+i].copy)
+				s.Fatalf("command %d is answered %.80q behind a restore, and %.80q without", commands+i,
+					to.answers[i].copy, l.answers[commands+i].copy)
 			}
 		}
 		to.check()

@@ -24,7 +24,7 @@ const (
 // Config holds the settings of one group's store. It is copied and validated once by [Open]; the zero value of a field
 // with a default means that default.
 type Config struct {
-	// FS is where the files are. Default: the machine's file system. A node that keeps nothing has [vfs.NewMem].
+	// FS is where the files are. Default: the machine's file system. A node that keeps nothing has [vfs.NewVolatile].
 	FS vfs.FS
 	// Dir is the directory of the group's snapshots, made with its parents where missing. Required. It belongs to one store,
 	// whose owner holds the lock of a directory above.

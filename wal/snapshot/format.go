@@ -111,7 +111,8 @@ func parseHeader(src []byte) (header, error) {
 		return header{}, fmt.Errorf("snapshot header: %w", err)
 	}
 	if n != end-cluster || base.ID.IsZero() {
-		return header{}, fmt.Errorf("snapshot header with a base %v of %d bytes, want %d and an entry: %w", base.ID, n, end-cluster, codec.ErrCorrupt)
+		return header{}, fmt.Errorf("snapshot header with a base %v of %d bytes, want %d and an entry: %w", base.ID, n,
+			end-cluster, codec.ErrCorrupt)
 	}
 	return header{
 		cluster:       string(src[headerFixedSize:cluster]),
@@ -215,7 +216,8 @@ func parseFooter(src []byte) (footer, error) {
 	}
 	copy(f.hash[:], src[footerHashed:])
 	if le.Uint32(src[4:]) != 0 || f.stateBytes < 0 || f.chunks < 0 || f.size < fileSizeMin {
-		return footer{}, fmt.Errorf("snapshot footer %x, want sizes from 0 and at least %d bytes: %w", src[:footerHashed], fileSizeMin, codec.ErrCorrupt)
+		return footer{}, fmt.Errorf("snapshot footer %x, want sizes from 0 and at least %d bytes: %w", src[:footerHashed],
+			fileSizeMin, codec.ErrCorrupt)
 	}
 	return f, nil
 }

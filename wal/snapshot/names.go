@@ -23,13 +23,15 @@ const (
 
 // snapshotName returns the name of a complete file. Two of one log id differ in their hashes.
 func snapshotName(id codec.SnapshotID) string {
-	return fmt.Sprintf("%020d-%020d-%020d-%x%s", id.Log.Index, id.Log.Leader.Term, id.Log.Leader.Node, id.Hash[:8], snapshotSuffix)
+	return fmt.Sprintf("%020d-%020d-%020d-%x%s", id.Log.Index, id.Log.Leader.Term, id.Log.Leader.Node, id.Hash[:8],
+		snapshotSuffix)
 }
 
 // partName returns the name of an unfinished transfer. It states the whole identity, so that bytes of two snapshots never
 // meet in one file.
 func partName(id codec.SnapshotID) string {
-	return fmt.Sprintf("%020d-%020d-%020d-%020d-%v%s", id.Log.Index, id.Log.Leader.Term, id.Log.Leader.Node, id.Size, id.Hash, partSuffix)
+	return fmt.Sprintf("%020d-%020d-%020d-%020d-%v%s", id.Log.Index, id.Log.Leader.Term, id.Log.Leader.Node, id.Size,
+		id.Hash, partSuffix)
 }
 
 // parsePartName returns the identity that a name was made from.

@@ -33,7 +33,8 @@ type Receiver struct {
 // receiver has everything at once. Errors: an identity that can't be, [ErrClosed], those of the file system.
 func (s *Store) Receive(id codec.SnapshotID) (*Receiver, error) {
 	if id.Log.Index == 0 || id.Size < fileSizeMin {
-		return nil, fmt.Errorf("snapshot: offer of %v with %d bytes, want an index above 0 and at least %d bytes", id.Log, id.Size, fileSizeMin)
+		return nil, fmt.Errorf("snapshot: offer of %v with %d bytes, want an index above 0 and at least %d bytes", id.Log,
+			id.Size, fileSizeMin)
 	}
 	s.names.Lock()
 	defer s.names.Unlock()
@@ -130,7 +131,8 @@ func (r *Receiver) take(b []byte) error {
 		}
 	case w.ended:
 		if info := w.info(); info.ID() != r.id {
-			err = fmt.Errorf("snapshot %v of %d bytes was offered as %v of %d: %w", info.Hash, info.Size, r.id.Hash, r.id.Size, codec.ErrCorrupt)
+			err = fmt.Errorf("snapshot %v of %d bytes was offered as %v of %d: %w", info.Hash, info.Size, r.id.Hash,
+				r.id.Size, codec.ErrCorrupt)
 		}
 	}
 	switch {

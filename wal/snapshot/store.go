@@ -33,7 +33,8 @@ func (i Info) ID() codec.SnapshotID {
 }
 
 func describe(h *header, f *footer) Info {
-	return Info{Base: h.base, Size: f.size, Hash: f.hash, Stateless: h.stateless, SessionsBytes: h.sessionsBytes, StateBytes: f.stateBytes}
+	return Info{Base: h.base, Size: f.size, Hash: f.hash, Stateless: h.stateless, SessionsBytes: h.sessionsBytes,
+		StateBytes: f.stateBytes}
 }
 
 // compare orders snapshots from the newest to the oldest: by log id, which is the log's order, by number and not by name. Of

@@ -122,7 +122,8 @@ func (w *walk) takeFooter(src []byte) error {
 	if err != nil {
 		return err
 	}
-	if size := w.pos + footerSize; f.stateBytes != w.state || f.chunks != w.chunks || f.size != size || w.sessions != w.header.sessionsBytes {
+	if size := w.pos + footerSize; f.stateBytes != w.state || f.chunks != w.chunks || f.size != size ||
+		w.sessions != w.header.sessionsBytes {
 		return fmt.Errorf("snapshot of %d bytes with %d chunks, %d bytes of state and %d of sessions; its ends say %d, %d, %d and %d: %w", size,
 			w.chunks, w.state, w.sessions, f.size, f.chunks, f.stateBytes, w.header.sessionsBytes, codec.ErrCorrupt)
 	}
