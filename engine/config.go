@@ -112,8 +112,8 @@ type Config struct {
 	// SnapshotWindowBytes bounds what is sent of a snapshot to one peer and not yet written there. Default 4 MiB: what 40 ms
 	// take at 100 MB/s.
 	SnapshotWindowBytes int
-	// SnapshotBytesPerSecond bounds the bytes that a node sends of snapshots, to all peers together. Default 64 MiB: two
-	// gigabytes take half a minute, and the disks of both ends have time for their logs. Below 0: no limit.
+	// SnapshotBytesPerSecond bounds the bytes that a node sends of snapshots, to all peers together. Default 32 MiB: two
+	// gigabytes take a minute, and the disks of both ends have time for their logs. Below 0: no limit.
 	SnapshotBytesPerSecond int
 	// SnapshotsSentMax is to how many peers a node sends snapshots at once; others wait for their turn. Default 2.
 	SnapshotsSentMax int
@@ -163,7 +163,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.SnapshotsKept, snapshot.KeepDefault},
 		{&c.SnapshotChunkBytes, snapshot.ChunkBytesDefault},
 		{&c.SnapshotWindowBytes, max(4<<20, c.SnapshotChunkBytes)},
-		{&c.SnapshotBytesPerSecond, 64 << 20},
+		{&c.SnapshotBytesPerSecond, 32 << 20},
 		{&c.SnapshotsSentMax, 2},
 	} {
 		if *d.value == 0 {

@@ -23,6 +23,8 @@ type SnapshotMetrics struct {
 	Taken, Failed, Installed uint64
 	// Installing says that the state machine is being given a state, at start or one that came from a leader.
 	Installing bool
+	// RestoreBytes is the size of the state that it was given last, and RestoredBytes how much of that it has read.
+	RestoreBytes, RestoredBytes int64
 	// Receiving is what comes in, or came last; its Peer is 0 where nothing ever did.
 	Receiving ShipmentMetrics
 	// Sending is what a leader sends, by peers; those whose turn has not come yet have a zero Began.
@@ -55,7 +57,7 @@ func (k *keeper) metrics(s *consensus.Status) SnapshotMetrics {
 	m := SnapshotMetrics{
 		Newest: s.Snapshot, NewestBytes: k.newest.Size, Purged: s.Purged, LogBytes: k.sizes.total() - k.sizes.before,
 		Wanted: s.WantsSnapshot, Taking: k.take.running != nil, Taken: k.taken, Failed: k.failed,
-		Installed: k.installed, Installing: k.installing,
+		Installed: k.installed, Installing: k.installing, RestoreBytes: k.restoreBytes, RestoredBytes: k.restored.Load(),
 	}
 	if k.receiver != nil {
 		in := k.receiver.Intake()

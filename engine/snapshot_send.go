@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -17,6 +18,8 @@ const (
 	// shipSilenceMax is how long a peer may answer nothing before its sender gives up. The core asks for another one when the
 	// peer is heard again.
 	shipSilenceMax = 30 * time.Second
+	// progressInterval is how often the log is told how far a snapshot has come.
+	progressInterval = 10 * time.Second
 	// sendRetryMin and sendRetryMax bound the wait before a peer is sent another snapshot after one that failed.
 	sendRetryMin, sendRetryMax = 200 * time.Millisecond, 30 * time.Second
 )
@@ -26,25 +29,19 @@ const (
 // Owner: the loop.
 type sending struct {
 	to      consensus.SnapshotSend // as the core asked last
-	asked   consensus.Instant      // when it asked first
+	asked   consensus.Instant      // since when it waits for its turn
 	sender  *shipment.Sender       // nil while it waits for its turn, for a snapshot, or for time to pass
-	old     []*shipment.Sender     // stopped, and maybe still running
 	info    snapshot.Info          // what is sent
 	retry   consensus.Instant      // not before
 	backoff time.Duration
+	alive   bool              // the peer has lately answered something
+	told    consensus.Instant // when the log was last told how far it has come
 }
 
 func (s *sending) stop() {
 	if s.sender != nil {
 		s.sender.Stop()
-		s.old = append(s.old, s.sender)
 		s.sender = nil
-	}
-}
-
-func (s *sending) wait() {
-	for _, o := range s.old {
-		o.Wait()
 	}
 }
 
@@ -74,22 +71,22 @@ func (k *keeper) sendRound() {
 	if len(k.sends) == 0 {
 		return
 	}
-	needed := map[codec.NodeID]bool{}
-	if k.l.status.Role == consensus.Leader {
-		k.l.peers = k.l.core.Peers(k.l.peers[:0])
-		for i := range k.l.peers {
-			needed[k.l.peers[i].Node] = k.l.peers[i].Snapshot
-		}
+	if k.l.peers = k.l.peers[:0]; k.l.status.Role == consensus.Leader {
+		k.l.peers = k.l.core.Peers(k.l.peers)
 	}
 	ended := false
 	for id, s := range k.sends {
-		if s.sender != nil && s.sender.Vote() != k.l.status.Vote {
-			s.stop()
-		}
-		if !needed[id] {
+		i := slices.IndexFunc(k.l.peers, func(p consensus.PeerStatus) bool { return p.Node == id })
+		switch {
+		case i < 0 || !k.l.peers[i].Snapshot:
 			k.sent(id, s)
 			ended = true
+			continue
+		case s.sender != nil && s.sender.Vote() != k.l.status.Vote:
+			s.stop()
 		}
+		s.alive = k.l.peers[i].LastAnswer.Add(k.l.cfg.ElectionTimeoutMax) > k.l.now
+		k.tellProgress(id, s)
 	}
 	if ended {
 		k.purge() // what was kept for them
@@ -107,11 +104,19 @@ func (k *keeper) sent(id codec.NodeID, s *sending) {
 	}
 	s.stop()
 	delete(k.sends, id)
-	// Its goroutine ends as soon as it has read its chunk; the loop's end waits for it.
-	k.jobs.Go(s.wait)
 }
 
-// startSending gives those who wait longest their turn.
+// tellProgress puts a line into the log now and then.
+func (k *keeper) tellProgress(id codec.NodeID, s *sending) {
+	if s.sender == nil || k.l.now < s.told.Add(progressInterval) {
+		return
+	}
+	s.told = k.l.now
+	p := s.sender.Progress()
+	k.l.logs.snapshots.Info("snapshot on its way", "peer", id, "snapshot", s.info.Base.ID, "bytes", p.Size, "held", p.Held)
+}
+
+// startSending gives those who wait longest their turn. Who does not answer would only take it from others.
 func (k *keeper) startSending() {
 	running := 0
 	var waiting []*sending
@@ -119,15 +124,12 @@ func (k *keeper) startSending() {
 		switch {
 		case s.sender != nil:
 			running++
-		case k.l.now >= s.retry:
+		case k.l.now >= s.retry && s.alive:
 			waiting = append(waiting, s)
 		}
 	}
 	slices.SortFunc(waiting, func(a, b *sending) int {
-		if a.asked != b.asked {
-			return int(a.asked - b.asked)
-		}
-		return int(a.to.To) - int(b.to.To)
+		return cmp.Or(cmp.Compare(a.asked, b.asked), cmp.Compare(a.to.To, b.to.To))
 	})
 	for _, s := range waiting {
 		info, ok := k.sendable(s)
@@ -153,7 +155,7 @@ func (k *keeper) sendable(s *sending) (snapshot.Info, bool) {
 // sendWants reports whether a peer needs a snapshot that is not there yet.
 func (k *keeper) sendWants() bool {
 	for _, s := range k.sends {
-		if s.sender == nil && k.l.now >= s.retry {
+		if s.sender == nil && k.l.now >= s.retry && s.alive {
 			if _, ok := k.sendable(s); !ok {
 				return true
 			}
@@ -182,7 +184,8 @@ func (k *keeper) startSender(s *sending, info snapshot.Info) {
 		sc.ID, sc.Base, sc.Open = codec.SnapshotID{Log: info.Base.ID}, &info.Base, nil
 	}
 	sender = shipment.NewSender(sc, s.to.Stream)
-	s.sender = sender
+	s.sender, s.told = sender, k.l.now
+	k.jobs.Go(sender.Wait) // it ends as soon as it has read its chunk; the loop's end waits for it
 	k.l.logs.snapshots.Info("snapshot sending begins", "peer", to, "snapshot", info.Base.ID, "bytes", info.Size)
 	k.l.emit(SnapshotSendStarted{Peer: to, Snapshot: info.Base.ID, Bytes: info.Size})
 }
@@ -198,6 +201,7 @@ func (k *keeper) lost(to codec.NodeID, info snapshot.Info, err error) {
 	s.stop()
 	s.backoff = min(max(2*s.backoff, sendRetryMin), sendRetryMax)
 	s.retry = k.l.now.Add(s.backoff)
+	s.asked = k.l.now // others first
 	if errors.Is(err, shipment.ErrDamaged) || errors.Is(err, codec.ErrCorrupt) {
 		k.suspect(info)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync/atomic"
 
 	"golang.org/x/time/rate"
 
@@ -201,6 +202,9 @@ func (k *keeper) start(sm StateMachine, b *beginning, frames []codec.FrameMeta) 
 // restore makes the applier replace the state by that of a snapshot and go on behind it.
 func (k *keeper) restore(info snapshot.Info, sessions []byte) {
 	k.installing = true
+	k.restoreBytes = info.StateBytes
+	k.restored.Store(0)
+	k.l.logs.snapshots.Info("state is being restored", "entry", info.Base.ID, "bytes", info.StateBytes)
 	k.l.fed = info.Base.ID.Index
 	k.l.applier.Restore(info.Base, sessions, func() (io.ReadCloser, error) {
 		if k.ending.Err() != nil {
@@ -209,7 +213,11 @@ func (k *keeper) restore(info snapshot.Info, sessions []byte) {
 		if err := k.collector.drop(); err != nil {
 			return nil, err
 		}
-		return k.store.Open(info)
+		r, err := k.store.Open(info)
+		if err != nil {
+			return nil, err
+		}
+		return &restoring{r, &k.restored}, nil
 	}, func(err error) {
 		k.post(func(k *keeper) {
 			k.installing = false
@@ -219,4 +227,16 @@ func (k *keeper) restore(info snapshot.Info, sessions []byte) {
 			}
 		})
 	})
+}
+
+// restoring is a state that the state machine reads; it counts the bytes.
+type restoring struct {
+	io.ReadCloser
+	bytes *atomic.Int64
+}
+
+func (r *restoring) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.bytes.Add(int64(n))
+	return n, err
 }

@@ -58,6 +58,9 @@ func TestLaggingFollowerGetsASnapshot(t *testing.T) {
 		c.propose("behind")
 		c.agree(52)
 		m := c.nodes[away].Metrics().Snapshots
+		if m.RestoreBytes == 0 || m.RestoredBytes != m.RestoreBytes {
+			t.Fatalf("%d of %d bytes of the state were read", m.RestoredBytes, m.RestoreBytes)
+		}
 		if m.Installed != 1 || m.Newest != at || m.Receiving.Snapshot != at || m.Receiving.Held != m.Receiving.Bytes || machines[away].restores != 1 {
 			t.Fatalf("the follower: %+v, %d states restored, want the snapshot of %v once", m, machines[away].restores, at)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -52,6 +53,8 @@ type keeper struct {
 
 	taken, failed, installed uint64
 	installing               bool
+	restoreBytes             int64        // of the state that the state machine was given last
+	restored                 atomic.Int64 // that it has read
 }
 
 // sized returns the size by which the policies judge the newest snapshot.
@@ -152,9 +155,6 @@ func (k *keeper) stop(cause error) {
 // wait returns when nothing of the keeper runs any more; the applier has ended before.
 func (k *keeper) wait() error {
 	k.jobs.Wait()
-	for _, s := range k.sends {
-		s.wait()
-	}
 	var err error
 	if k.store != nil {
 		err = errors.Join(k.collector.drop(), k.store.Close())
