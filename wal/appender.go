@@ -53,6 +53,9 @@ type appender interface {
 	Append(b *batch) (rolled []uint64, err error)
 	// Sync makes the bytes of the newest segment durable.
 	Sync() error
+	// Renew lets go of what the appender keeps of segments before the newest. last is the sequence of the last record; no
+	// segment is unlinked meanwhile.
+	Renew(last uint64) error
 	// Close frees the files.
 	Close() error
 }
@@ -147,6 +150,9 @@ func (a *fileAppender) cycle(first uint64) error {
 
 // Sync implements appender.
 func (a *fileAppender) Sync() error { return a.file.Sync() }
+
+// Renew implements appender: nothing is kept.
+func (a *fileAppender) Renew(uint64) error { return nil }
 
 // Close implements appender.
 func (a *fileAppender) Close() error { return a.file.Close() }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -88,7 +89,7 @@ func sameGroup(a, b *groupBook) error {
 }
 
 func sameSegment(a, b *segmentBook) error {
-	if a.segment != b.segment || a.last != b.last || a.crc != b.crc || a.sealed != b.sealed || a.bytes != b.bytes || a.live != b.live {
+	if a.segment != b.segment || a.last != b.last || a.crc != b.crc || a.bytes != b.bytes || a.live != b.live {
 		return fmt.Errorf("%+v and %+v", *a, *b)
 	}
 	if !slices.Equal(a.ends, b.ends) {
@@ -131,10 +132,10 @@ func countLive(b *book) error {
 
 // A mark reads back as it was written, and nothing else does.
 func TestFrontRoundTrip(t *testing.T) {
-	f := front{last: 70, crc: 0x01020304, sealed: true, durable: 99, groups: []frontGroup{
+	f := front{last: 70, crc: 0x01020304, durable: 99, groups: []frontGroup{
 		{id: 0, bounds: bounds{0, 12}, voted: true}, {id: 3, bounds: bounds{7, 7}}, {id: ^codec.GroupID(0), voted: true}}}
 	b := f.append(nil, 0xABCD)
-	const golden = "4d4c5246010001" + "00cdab0000" + "04030201" + "4600000000000000" + "6300000000000000" + "03000000"
+	const golden = "4d4c524601000000" + "cdab0000" + "04030201" + "4600000000000000" + "6300000000000000" + "03000000"
 	if got := fmt.Sprintf("%x", b[:frontFixedSize]); got != golden {
 		t.Fatalf("header %s, want %s", got, golden)
 	}
@@ -155,6 +156,106 @@ func TestFrontRoundTrip(t *testing.T) {
 	for i := range b {
 		if _, err := parseFront(b[:i], 0xABCD); err == nil {
 			t.Errorf("cut at %d", i)
+		}
+	}
+}
+
+// readState reads all that a group holds, by the log's own reader.
+func readState(l *Log, g *Group, s *codec.LogState) (*groupState, error) {
+	now := &groupState{vote: s.Vote, base: s.Base}
+	for _, m := range s.Frames {
+		var f codec.Frame
+		var err error
+		g.ReadFrame(m.First, func(got codec.Frame, e error) { f, err = got, e })
+		l.reader.serve()
+		if err == nil && f.Meta() != m {
+			err = fmt.Errorf("group %d: frame %+v, told %+v", g.id, f.Meta(), m)
+		}
+		if err == nil {
+			now.entries, err = f.AppendEntries(now.entries)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	var members []codec.MembershipRecord
+	for _, e := range now.entries {
+		if e.Kind == codec.EntryMembership {
+			m, _, err := codec.ReadMembership(e.Data)
+			if err != nil {
+				return nil, err
+			}
+			members = append(members, codec.MembershipRecord{ID: e.ID, Membership: m})
+		}
+	}
+	if !reflect.DeepEqual(s.Memberships, members) && len(s.Memberships)+len(members) > 0 {
+		return nil, fmt.Errorf("group %d: told of %d memberships, holds %d: %v and %v", g.id, len(s.Memberships), len(members), s.Memberships, members)
+	}
+	return now, nil
+}
+
+// Of a group whose front was reclaimed, memberships come in the order of their records: the moved ones behind younger ones. A
+// purge between the two forgets the older one, and a truncation the younger.
+func TestMovedMembershipsAreForgotten(t *testing.T) {
+	for name, c := range map[string]struct {
+		add  func(b *batch, h *header)
+		want []codec.Index
+	}{
+		"nothing": {nil, []codec.Index{10, 16}},
+		"purge": {func(b *batch, h *header) {
+			base := appendBase(nil, 1, &codec.LogBase{ID: codec.LogID{Leader: codec.LeaderID{Term: 1}, Index: 15}})
+			h.kind = kindPurge
+			b.add(h, base, codec.Checksum(base))
+		}, []codec.Index{16}},
+		"truncation": {func(b *batch, h *header) {
+			to := appendIndex(nil, 1, 12)
+			h.kind = kindTruncate
+			b.add(h, to, codec.Checksum(to))
+		}, []codec.Index{10}},
+		"truncation of all": {func(b *batch, h *header) {
+			to := appendIndex(nil, 1, 0)
+			h.kind = kindTruncate
+			b.add(h, to, codec.Checksum(to))
+		}, nil},
+	} {
+		bk := newBook()
+		bk.owe(&front{last: 100, durable: 200, groups: []frontGroup{{id: 1, bounds: bounds{0, 10}}}})
+		bk.begin(segment{first: 101})
+		var b batch
+		h := header{seq: 100}
+		frame := func(k kind, kindOf codec.EntryKind, first codec.Index, data ...[]byte) {
+			f := makeFrame(t, 1, codec.LeaderID{Term: 1}, first, kindOf, data...)
+			h.kind, h.seq = k, h.seq+1
+			b.add(&h, f.Bytes(), f.Checksum())
+		}
+		m := codec.NewMembership(codec.SeveralLeadersPerTerm, codec.Node{ID: 7, Address: "a:1"})
+		member := codec.AppendMembership(nil, &m)
+		frame(kindFrame, codec.EntryNormal, 11, make([][]byte, 5)...)
+		frame(kindFrame, codec.EntryMembership, 16, member)
+		frame(kindMovedFrame, codec.EntryNormal, 1, make([][]byte, 9)...)
+		frame(kindMovedFrame, codec.EntryMembership, 10, member)
+		if c.add != nil {
+			h.seq++
+			c.add(&b, &h)
+		}
+		for _, s := range b.records {
+			r, err := readRecord(b.bytes[s.start:s.end], 0)
+			if err == nil {
+				err = bk.replay(&r)
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if err := bk.finish(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var got []codec.Index
+		for _, m := range bk.group(1).state(true).Memberships {
+			got = append(got, m.ID.Index)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: memberships at %v, want %v", name, got, c.want)
 		}
 	}
 }

@@ -1,11 +1,11 @@
 package wal
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path/filepath"
 	"slices"
 
@@ -17,13 +17,12 @@ import (
 // in a file of its own, after all that counted in those records was written again and before their files are unlinked. A log
 // that begins later than with its first record is accepted only with it.
 //
-// Layout, little endian: magic "MLRF", version (2), flags (1: 1 if the last record is a seal), reserved zero (1), log (4), CRC
-// of the last record (4), last (8), durable (8), number of groups (4), for each of them, ascending, group (8), base (8), last
-// (8) and whether it has a vote (1), CRC32C of all before.
+// Layout, little endian: magic "MLRF", version (2), reserved zero (2), log (4), CRC of the last record (4), last (8),
+// durable (8), number of groups (4), for each of them, ascending, group (8), base (8), last (8) and whether it has a vote (1),
+// CRC32C of all before.
 type front struct {
 	last    uint64 // sequence of the last record that is gone
 	crc     uint32 // of that record
-	sealed  bool   // that record is a seal
 	durable uint64 // highest sequence that was durable when the mark was made: what was written again stands below it
 	groups  []frontGroup
 }
@@ -47,7 +46,7 @@ func (f *front) append(dst []byte, log uint32) []byte {
 	start := len(dst)
 	dst = append(dst, frontMagic...)
 	dst = le.AppendUint16(dst, frontVersion)
-	dst = append(dst, flag(f.sealed), 0)
+	dst = append(dst, 0, 0)
 	dst = le.AppendUint32(dst, log)
 	dst = le.AppendUint32(dst, f.crc)
 	dst = le.AppendUint64(dst, f.last)
@@ -85,10 +84,10 @@ func parseFront(b []byte, log uint32) (*front, error) {
 	if got := le.Uint32(b[8:]); got != log {
 		return nil, fmt.Errorf("mark of log %08x, want log %08x: %w: %w", got, log, errForeign, codec.ErrCorrupt)
 	}
-	f := &front{crc: le.Uint32(b[12:]), last: le.Uint64(b[16:]), durable: le.Uint64(b[24:]), sealed: b[6] == 1}
+	f := &front{crc: le.Uint32(b[12:]), last: le.Uint64(b[16:]), durable: le.Uint64(b[24:])}
 	n := uint64(le.Uint32(b[32:]))
-	if n*frontGroupSize != uint64(end-frontFixedSize) || b[6] > 1 || b[7] != 0 || f.last == 0 || f.durable <= f.last {
-		return nil, fmt.Errorf("mark of %d groups in %d bytes, flags %d and %d, up to record %d when %d was durable: %w", n, len(b),
+	if n*frontGroupSize != uint64(end-frontFixedSize) || b[6] != 0 || b[7] != 0 || f.last == 0 || f.durable <= f.last {
+		return nil, fmt.Errorf("mark of %d groups in %d bytes, reserved %d and %d, up to record %d when %d was durable: %w", n, len(b),
 			b[6], b[7], f.last, f.durable, codec.ErrCorrupt)
 	}
 	for b = b[frontFixedSize:end]; len(b) > 0; b = b[frontGroupSize:] {
@@ -121,6 +120,7 @@ func readFront(fsys vfs.FS, dir string, log uint32) (*front, error) {
 
 // write makes the mark durable in place of the one before.
 func (f *front) write(fsys vfs.FS, dir string, log uint32) error {
+	slices.SortFunc(f.groups, func(x, y frontGroup) int { return cmp.Compare(x.id, y.id) })
 	if err := writeAside(fsys, filepath.Join(dir, frontName), f.append(nil, log)); err != nil {
 		return err
 	}
@@ -130,22 +130,22 @@ func (f *front) write(fsys vfs.FS, dir string, log uint32) error {
 	return nil
 }
 
-// frontBehind returns the mark of the first n segments, of which nothing counts any more.
+// frontBehind returns the mark of the first n segments, of which nothing counts any more; its groups are in no order.
 func (b *book) frontBehind(n int) *front {
 	last := b.segments[n-1]
-	f := &front{last: last.last, crc: last.crc, sealed: last.sealed, durable: b.last}
+	f := &front{last: last.last, crc: last.crc, durable: b.last}
 	at := map[codec.GroupID]bounds{}
 	for _, s := range b.segments[:n] {
 		for _, e := range s.ends {
 			at[e.id] = e.bounds
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(b.groups)) {
+	for id, g := range b.groups {
 		held, changed := at[id]
 		if !changed {
 			held = b.front[id]
 		}
-		if voted := b.groups[id].voteAt.seq != 0; voted || held != (bounds{}) {
+		if voted := g.voteAt.seq != 0; voted || held != (bounds{}) {
 			f.groups = append(f.groups, frontGroup{id, held, voted})
 		}
 	}

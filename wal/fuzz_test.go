@@ -123,6 +123,7 @@ func FuzzOperations(f *testing.F) {
 	f.Add([]byte{0, 255, 0, 255, 0, 255, 0, 255, 9, 0, 2, 7, 8, 3, 12, 3, 3, 0, 11, 0, 0, 9, 9, 0, 13, 77})
 	f.Add([]byte{0, 9, 0, 77, 9, 0, 5, 5, 0, 3, 9, 0, 11, 0, 6, 6, 0, 8, 2, 4, 9, 0, 10, 1, 5, 0, 12, 3, 4, 2, 11, 0})
 	f.Add([]byte{29, 1, 28, 99, 8, 7, 35, 3, 7, 15, 7, 15, 5, 1, 9, 15, 7, 15, 5, 1, 10, 1, 7, 15, 5, 2, 9, 15, 12, 8, 21, 7, 19, 1, 9, 9, 11, 0})
+	f.Add([]byte{30, 200, 28, 10, 30, 200, 7, 15, 30, 200, 7, 15, 5, 1, 7, 15, 5, 1, 9, 15, 33, 2, 7, 15, 5, 0, 9, 9, 10, 0, 11, 0})
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		if len(ops) > 400 {
 			return
@@ -173,6 +174,10 @@ func fuzzGroup(t *testing.T, w *world, p *promises, op, arg byte) {
 	case 1:
 		p.elect(codec.Index(arg % 13))
 	case 2:
+		if arg > 127 {
+			p.member()
+			return
+		}
 		p.submit(codec.LogWrite{HasTruncate: true, Truncate: p.last() - min(codec.Index(len(p.now().entries)), codec.Index(arg%16))})
 	case 3:
 		p.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: codec.LeaderID{Term: codec.Term(arg), Node: 3}, Committed: arg > 100}})

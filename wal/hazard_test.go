@@ -295,6 +295,11 @@ func TestAppendersWriteTheSameBytes(t *testing.T) {
 				if got := p.segments(t); !slices.Equal(got, want) {
 					t.Fatalf("%s: told of %d segments, there are %d", p.name, len(want), len(got))
 				}
+				if n%7 == 3 {
+					if err := a.Renew(w.seq - 1); err != nil {
+						t.Fatal(err)
+					}
+				}
 			}
 			if err := a.Close(); err != nil {
 				t.Fatal(err)

@@ -30,6 +30,7 @@ type Log struct {
 	writer      writer
 	reader      reader
 	reclaimer   reclaimer
+	unlinking   sync.Mutex    // held while files go, and while tidwall/wal looks at the folder, which it does name by name
 	durable     atomic.Uint64 // stored by the writer, loaded by the groups
 	counters    counters
 	manual      bool

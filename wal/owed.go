@@ -33,7 +33,7 @@ func (b *book) owe(f *front) {
 		g.owed = owed{to: e.last, vote: e.voted}
 		b.front[e.id] = e.bounds
 	}
-	b.sealed, b.last = f.sealed, f.last
+	b.last = f.last
 }
 
 // payOwed takes a moved frame of entries that are owed.
@@ -109,7 +109,11 @@ func (b *book) paid(g *groupBook) error {
 	refs, next := make([]frameRef, 0, len(g.owed.found)+len(g.index.refs)), g.base.ID.Index+1
 	for i, ref := range g.owed.found {
 		if i+1 < len(g.owed.found) && g.owed.found[i+1].meta.First == ref.meta.First {
-			b.kill(ref.at) // it was moved twice
+			if again := g.owed.found[i+1].meta; again.LastID() != ref.meta.LastID() || again.Kind != ref.meta.Kind {
+				return fmt.Errorf("entries %d to %v, and in record %d, which moved them again, to %v: %w", ref.meta.First, ref.meta.LastID(),
+					g.owed.found[i+1].at.seq, again.LastID(), codec.ErrCorrupt)
+			}
+			b.kill(ref.at)
 			continue
 		}
 		if ref.meta.First != next {

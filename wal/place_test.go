@@ -215,3 +215,6 @@ func sameEntries(a, b []codec.Entry) bool {
 		return x.ID == y.ID && x.Kind == y.Kind && bytes.Equal(x.Data, y.Data)
 	})
 }
+
+// readAll reads a file that may not be there.
+func readAll(p place, name string) ([]byte, error) { return vfs.ReadFile(p.fs, name, nil) }

@@ -20,7 +20,9 @@ import (
 )
 
 // The other process: "try DIR" opens the log and exits 0, or 3 if it is locked, telling the error; "write DIR N SIZE"
-// opens it (with a further argument: with segments that never fill), writes N frames, each after the one before is durable, and tells "acked N" or the error that poisoned it.
+// opens it (with a further argument: with segments that never fill), writes N frames, each after the one before is durable, and
+// tells "acked N" or the error that poisoned it; "reclaim DIR N SIZE" does the same and purges all but the newest, beside a
+// second group that holds on to what it has.
 func helperMain(args []string) int {
 	cfg := testConfig(args[1])
 	if len(args) > 4 {
@@ -34,8 +36,8 @@ func helperMain(args []string) int {
 		}
 		return 1
 	}
-	if args[0] == "write" {
-		if err := helperWrite(l, args[2], args[3]); err != nil {
+	if args[0] != "try" {
+		if err := helperWrite(l, args[2], args[3], args[0] == "reclaim"); err != nil {
 			fmt.Println("error:", err)
 		}
 	}
@@ -46,7 +48,7 @@ func helperMain(args []string) int {
 	return 0
 }
 
-func helperWrite(l *Log, count, size string) error {
+func helperWrite(l *Log, count, size string, reclaim bool) error {
 	n, err := strconv.Atoi(count)
 	if err != nil {
 		return err
@@ -61,13 +63,28 @@ func helperWrite(l *Log, count, size string) error {
 		return err
 	}
 	p := promises{id: 1, term: 1, states: []groupState{{}}, at: map[uint64]int{}, group: g}
-	p.states[0].entries = make([]codec.Entry, len(state.Frames)) // one entry a frame
+	p.states[0].base, p.states[0].entries = state.Base, make([]codec.Entry, len(state.Frames)) // one entry a frame
+	if reclaim {
+		held, state, err := l.Group(2, func(uint64, error) {})
+		if err != nil {
+			return err
+		}
+		q := promises{id: 2, term: 1, states: []groupState{{}}, at: map[uint64]int{}, group: held}
+		for range 3 - len(state.Frames) {
+			q.append(2, 300)
+		}
+	}
 	for i := range n {
 		p.append(1, bytes)
+		if reclaim && i%8 == 7 {
+			p.purge(4)
+		}
 		if err := a.wait(p.seq); err != nil {
 			return err
 		}
-		fmt.Println("acked", len(state.Frames)+i+1)
+		fmt.Println("acked", p.last())
+		p.states = p.states[len(p.states)-1:]
+		p.at[p.seq] = 0
 	}
 	return nil
 }
@@ -148,6 +165,61 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 			}
 		}
 		mustClose(t, l)
+	}
+}
+
+// The same while old segments go: what was purged is gone, what another group holds on to is there.
+func TestKilledProcessLosesNothingWhileReclaiming(t *testing.T) {
+	p := places(t)[0]
+	told, reclaimed := 0, false
+	for round := range 8 {
+		cmd := helper("reclaim", p.cfg.Dir, "100000", "500")
+		pipe, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		r := bufio.NewReader(pipe)
+		for range 40 + 17*round {
+			line, err := r.ReadString('\n')
+			if err != nil || !strings.HasPrefix(line, "acked ") {
+				t.Fatalf("helper says %q (%v)", line, err)
+			}
+			told = acked([]byte(line))
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		rest, _ := io.ReadAll(r)
+		_ = cmd.Wait() // killed
+		if whole := rest[:bytes.LastIndexByte(rest, '\n')+1]; acked(whole) > told {
+			told = acked(whole)
+		}
+		reclaimed = reclaimed || p.segments(t)[0] != segmentName(p.folder(), 1)
+		l := p.mustOpen(t)
+		state, entries := entriesOf(t, l, 1)
+		if last := state.Base.ID.Index + codec.Index(len(entries)); int(last) < told || len(entries) > 24 {
+			t.Fatalf("entries %d to %d, %d were acknowledged", state.Base.ID.Index+1, last, told)
+		}
+		_, held := entriesOf(t, l, 2)
+		if len(held) != 6 {
+			t.Fatalf("%d entries of the group that holds on, want 6", len(held))
+		}
+		for _, e := range append(entries, held...) {
+			id, size := codec.GroupID(1), 500
+			if len(e.Data) == 300 {
+				id, size = 2, 300
+			}
+			if want := payload(id, codec.LeaderID{Term: 1, Node: 3}, e.ID.Index, size); !bytes.Equal(e.Data, want) {
+				t.Fatalf("entry %v holds %q", e.ID, e.Data)
+			}
+		}
+		mustClose(t, l)
+	}
+	if !reclaimed {
+		t.Fatal("no file went")
 	}
 }
 
@@ -251,5 +323,62 @@ func TestStraceOneFaultPoisons(t *testing.T) {
 				t.Fatalf("%d entries (clean %v), %d were acknowledged", len(entries), state.CleanClose, told)
 			}
 		})
+	}
+}
+
+// What is written again is synced before the mark, the mark and its name before the first file goes, the files go oldest
+// first, and then the folder is synced.
+func TestStraceReclaimsInOrder(t *testing.T) {
+	needStrace(t)
+	p := places(t)[0]
+	trace := filepath.Join(t.TempDir(), "trace")
+	cmd := helper("reclaim", p.cfg.Dir, "100", "700")
+	cmd.Args = append([]string{"strace", "-f", "-y", "-s", "64", "-o", trace, "-e", "trace=openat,fsync,fdatasync,rename,renameat,unlink,unlinkat"}, cmd.Args...)
+	cmd.Path, _ = exec.LookPath("strace")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	b, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := filepath.Join(p.cfg.Dir, frontName)
+	synced := func(line, name string) bool {
+		return strings.Contains(line, "sync(") && strings.Contains(line, "<"+name+">")
+	}
+	unlinked := regexp.MustCompile(`unlink(?:at)?\(.*"([^"]*/wal/\d{20})"`)
+	const (
+		idle = iota
+		written
+		renamed
+		durable
+		unlinking
+	)
+	state, files, last, folderDue := idle, 0, "", false
+	for _, line := range strings.Split(string(b), "\n") {
+		was := state
+		switch m := unlinked.FindStringSubmatch(line); {
+		case synced(line, mark+tempSuffix):
+			if state = written; folderDue {
+				t.Fatalf("%q: the folder is not synced after the files went", line)
+			}
+		case strings.Contains(line, "rename") && strings.Contains(line, `"`+mark+`"`):
+			if state = renamed; was != written {
+				t.Fatalf("%q: the mark's bytes are not synced", line)
+			}
+		case synced(line, p.cfg.Dir) && state == renamed:
+			state = durable
+		case m != nil:
+			files++
+			if state, folderDue = unlinking, true; was != durable && was != unlinking || m[1] <= last {
+				t.Fatalf("%q: behind %s, in state %d", line, last, was)
+			}
+			last = m[1]
+		case synced(line, p.folder()):
+			folderDue = false
+		}
+	}
+	if files < 5 || folderDue {
+		t.Fatalf("%d files went, folder still to be synced: %v", files, folderDue)
 	}
 }

@@ -79,12 +79,10 @@ func (r *reclaimer) unlink(gone []*segmentBook, mark *front) error {
 	}
 	r.close()
 	l.reader.forgetBefore(mark.last)
-	folder := segmentFolderOf(&l.cfg)
-	for _, s := range gone {
-		if err := l.fsys.Remove(s.name); err != nil {
-			return fmt.Errorf("remove: %w", err)
-		}
+	if err := l.remove(gone); err != nil {
+		return err
 	}
+	folder := segmentFolderOf(&l.cfg)
 	if err := l.fsys.SyncDir(folder); err != nil {
 		return fmt.Errorf("sync directory %s: %w", folder, err)
 	}
@@ -93,6 +91,18 @@ func (r *reclaimer) unlink(gone []*segmentBook, mark *front) error {
 	l.book.mu.Unlock()
 	l.counters.reclaimed.Add(int64(len(gone)))
 	l.counters.reclaimedBytes.Add(bytes)
+	return nil
+}
+
+// remove unlinks segments, the oldest first.
+func (l *Log) remove(gone []*segmentBook) error {
+	l.unlinking.Lock()
+	defer l.unlinking.Unlock()
+	for _, s := range gone {
+		if err := l.fsys.Remove(s.name); err != nil {
+			return fmt.Errorf("remove: %w", err)
+		}
+	}
 	return nil
 }
 

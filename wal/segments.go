@@ -9,11 +9,10 @@ import (
 // segmentBook is a file of the log, with how much of it counts.
 type segmentBook struct {
 	segment
-	last   uint64 // sequence of its last record
-	crc    uint32 // of that record
-	sealed bool   // that record is a seal
-	bytes  int64  // of its records
-	live   int64  // of those that count
+	last  uint64 // sequence of its last record
+	crc   uint32 // of that record
+	bytes int64  // of its records
+	live  int64  // of those that count
 	// ends are the bounds of the groups that it changed, as they are at its end; touched are those groups while it is the tail.
 	ends    []groupEnd
 	touched []*groupBook
@@ -25,7 +24,7 @@ type groupEnd struct {
 }
 
 func (s *segmentBook) add(r *record) {
-	s.last, s.crc, s.sealed = r.seq, r.crc, r.kind == kindSeal
+	s.last, s.crc = r.seq, r.crc
 	s.bytes += int64(r.size)
 }
 

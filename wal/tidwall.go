@@ -85,5 +85,23 @@ func (a *tidwallAppender) begin(first uint64) { a.roll.size, a.rolled = 0, appen
 // Sync implements appender.
 func (a *tidwallAppender) Sync() error { return a.log.Sync() }
 
+// Renew implements appender. tidwall/wal never forgets the name of a segment that it has begun, about 200 bytes each; opened
+// again it knows those that are there.
+func (a *tidwallAppender) Renew(last uint64) error {
+	list, err := listSegments(a.fsys, a.folder)
+	if err != nil {
+		return err
+	}
+	if err := a.log.Close(); err != nil {
+		return err
+	}
+	again, err := openTidwallAppender(a.folder, list.segments[len(list.segments)-1], last, a.roll.limit)
+	if err != nil {
+		return err
+	}
+	a.log = again.log
+	return nil
+}
+
 // Close implements appender. tidwall/wal syncs once more before it closes; nothing depends on that.
 func (a *tidwallAppender) Close() error { return a.log.Close() }

@@ -222,27 +222,6 @@ func (w *world) broken() image {
 	return out
 }
 
-// readState reads all that a group holds, by the log's own reader.
-func readState(l *Log, g *Group, s *codec.LogState) (*groupState, error) {
-	now := &groupState{vote: s.Vote, base: s.Base}
-	for _, m := range s.Frames {
-		var f codec.Frame
-		var err error
-		g.ReadFrame(m.First, func(got codec.Frame, e error) { f, err = got, e })
-		l.reader.serve()
-		if err == nil && f.Meta() != m {
-			err = fmt.Errorf("group %d: frame %+v, told %+v", g.id, f.Meta(), m)
-		}
-		if err == nil {
-			now.entries, err = f.AppendEntries(now.entries)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return now, nil
-}
-
 // find returns the newest promised or possible state that equals one, or -1.
 func (p *promises) find(s *groupState) int {
 	for i := len(p.states) - 1; i >= p.acked; i-- {

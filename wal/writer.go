@@ -25,6 +25,7 @@ type writer struct {
 	crc      uint32 // CRC of the record before
 	durable  uint64 // sequence up to which everything is durable
 	scratch  []byte
+	begun    int // segments, since the appender was renewed
 }
 
 // writeLoop is the writer goroutine. It ends when the log closes or a write fails.
@@ -179,6 +180,9 @@ func (w *writer) flush() error {
 			return fmt.Errorf("sync directory %s: %w", folder, err)
 		}
 		l.counters.dirSyncs.Add(1)
+		if err := w.renew(len(rolled)); err != nil {
+			return err
+		}
 	}
 	w.note(rolled)
 	w.durable = w.seq - 1
@@ -187,6 +191,23 @@ func (w *writer) flush() error {
 	l.counters.batches.Add(1)
 	l.counters.records.Add(int64(len(w.batch.records)))
 	l.counters.bytesWritten.Add(int64(len(w.batch.bytes)))
+	return nil
+}
+
+// renewAfter is how many segments are begun before the appender lets go of the old ones.
+const renewAfter = 1 << 10
+
+// renew counts segments that were begun.
+func (w *writer) renew(begun int) error {
+	if w.begun += begun; w.begun < renewAfter {
+		return nil
+	}
+	w.begun = 0
+	w.log.unlinking.Lock()
+	defer w.log.unlinking.Unlock()
+	if err := w.appender.Renew(w.seq - 1); err != nil {
+		return fmt.Errorf("begin anew behind record %d: %w", w.seq-1, err)
+	}
 	return nil
 }
 

@@ -14,6 +14,7 @@ type nothing struct{}
 
 func (nothing) Append(*batch) ([]uint64, error) { return nil, nil }
 func (nothing) Sync() error                     { return nil }
+func (nothing) Renew(uint64) error              { return nil }
 func (nothing) Close() error                    { return nil }
 
 // From Submit to the report, the log allocates nothing for a record once its buffers have grown.

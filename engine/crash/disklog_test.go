@@ -44,7 +44,9 @@ func memConfig(node codec.NodeID) wal.Config {
 }
 
 // readLog opens a node's log on a copy of its disk, as a restart would, and reads all of it.
-func readLog(node codec.NodeID, disk *vfs.Mem) (l diskLog, err error) {
+func readLog(node codec.NodeID, disk *vfs.Mem) (diskLog, error) { return readLogOf(node, disk, group) }
+
+func readLogOf(node codec.NodeID, disk *vfs.Mem, group codec.GroupID) (l diskLog, err error) {
 	log, err := wal.OpenSimulation(memConfig(node), wal.Simulation{
 		FS: disk.Crash(vfs.KeepAll()), Random: bytes.NewReader(make([]byte, 16)), Manual: true,
 	})

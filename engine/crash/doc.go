@@ -29,7 +29,8 @@
 //     a node repairs what the cut before left, with slow disks, and behind leaders that were cut off from the others and
 //     deposed; and proof that the checker notices a disk whose sync lies.
 //   - ext4_linux_test.go: the whole node on loop-mounted ext4 that is shut down under it, and proof that the test fails
-//     when the sync of the group commit is taken out of the code.
+//     when the sync of the group commit is taken out of the code; reclaim_linux_test.go: a log alone, while it gives back the
+//     space of old segments.
 //
 // Each kind counts what it really did (kills with puts in flight, bytes taken, canaries gone) and fails below a minimum.
 //
