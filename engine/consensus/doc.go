@@ -8,9 +8,9 @@
 //	message --------|      .----------------.     |---> Now         messages that promise nothing new
 //	flushed(Seq) ---+----> |   Core.Step    | ----+---> AfterFlush  promises: leave when Seq is durable
 //	peer down ------|      '----------------'     |---> Commit      what may be applied
-//	what the caller |     vote, log descriptions,  |---> Refused     with the reason
-//	asks for ------'      membership, commit,      '---> Deadline   call again then at the latest
-//	(time)                peers' progress
+//	snapshots ------|     vote, log descriptions,  |---> Refused     with the reason
+//	what the caller |     membership, commit,      |---> Reads, Snapshots, Install   confirmed; to be sent; to be restored
+//	asks for ------'      peers' progress          '---> Deadline   call again then at the latest
 //
 // # What it promises
 //
@@ -22,7 +22,10 @@
 //   - two logs that hold the same log id are equal up to it;
 //   - what is committed is in the log of every later leader, is never cut, and stands at the same index everywhere;
 //   - no message promises what is not durable: a vote asked for, granted or followed, entries held;
-//   - Commit never goes back in one life, and after a restart starts at most at the log's end;
+//   - Commit never goes back in one life, and after a restart starts at most at the log's end, and at least at its beginning;
+//   - a snapshot that is installed never takes the state back, and the log goes on behind it without a hole;
+//   - a read that is confirmed misses nothing that was committed anywhere before it was asked for; by lease, if clocks keep
+//     [Config].ClockDriftMax;
 //   - no message, whoever sent it, makes Step panic. A message that no correct peer sends is dropped and counted
 //     ([Status].Malformed). One that can only mean that somewhere a promise was broken ends in [Output].Fatal.
 //
@@ -33,7 +36,9 @@
 //
 // It carries writes out in the order of their Seq, each as a whole, and reports them with InputFlushed, at once or many
 // together. Now may leave before the write is even begun. AfterFlush is non-empty only where there is a write, and waits
-// for it. A Send with a frame names a frame of the log as it stands in that step. What [New] is given must be durable.
+// for it. A Send with a frame names a frame of the log as it stands in that step. What [New] is given must be durable, and
+// so must a snapshot be before InputSnapshot or InputInstall speaks of it. The state machine starts from
+// [codec.LogState].Snapshot and applies nothing while [Status].WantsSnapshot. It makes and moves the files itself.
 //
 // # Order of reading
 //
@@ -42,6 +47,9 @@
 //	election.go, prevote.go  timeouts, campaigns, votes; asking before a campaign (thesis 3.4, 3.6, 9.6)
 //	lease.go                 leases, check-quorum, a leader whose disk hangs (4.2.3, 6.2)
 //	replication_leader.go, replication_follower.go   streams, answers; the consistency check, truncation, acks (3.5)
+//	base.go, start.go, purge.go                      where a log begins, what a node starts with, removing entries (5.1)
+//	snapshot_leader.go, snapshot_follower.go         peers that lack purged entries, installing what they are sent (5.1, 5.3)
+//	read.go, read_asked.go, lease_read.go            reads by read index, through the leader, by its lease (6.4)
 //	heartbeat.go, probe.go, progress.go, window.go   being heard, finding the match, a peer's state, its window
 //	commit.go, quorum.go, quorum_proof.go            counting (3.6.2), quorum systems, why their quorums meet
 //	initialize.go, change.go, witness.go             memberships (4): the first, the next, members without entries
@@ -119,6 +127,12 @@
 //
 // An append that contradicts a committed entry, be it only by its previous log id, ends the node with
 // [ErrCommittedConflict] instead of cutting or looping.
+//
+// A log begins behind a base, a log id with the membership in force there. A previous log id before it matches unseen, for what
+// was purged is committed, and only a leader id that can't stand there contradicts. At start a snapshot that the log does
+// not hold replaces it in the first step and raises the vote to its last entry's leadership, which is spent if it is this
+// node's own: what else was proposed under it is not known here. A node that lost its snapshot and has purged its log still
+// votes and holds entries, lets others go first, and hands over what it comes to lead.
 //
 // A truncation inside a frame leaves a frame with a smaller count and the size of the whole; whoever attaches bytes cuts
 // them accordingly, whoever counts the window overestimates by the difference.

@@ -94,7 +94,7 @@ func (n *testNode) keepSnapshot(s testSnapshot) {
 // number of the stream.
 func (c *testCluster) moveSnapshot(n *testNode, s SnapshotSend) {
 	c.note("%d: asks for a snapshot for node %d, of entry %d at least, stream %d", n.id, s.To, s.AtLeast, s.Stream)
-	if m := n.moves[s.To]; m != nil {
+	if m := n.moves[s.To]; m != nil && m.snapshot.base.ID.Index >= s.AtLeast {
 		m.stream = s.Stream
 		return
 	}

@@ -66,7 +66,8 @@ func (p *testPacket) kind() string {
 
 // String describes a packet in one line.
 func (p *testPacket) String() string {
-	m := &p.send.Message
+	message := p.send.Message
+	m := &message
 	s := fmt.Sprintf("%d -> %d %s", p.from, p.to, p.kind())
 	if m.Status != codec.StatusNone {
 		s += fmt.Sprintf(" %v", m.Status)
@@ -77,6 +78,12 @@ func (p *testPacket) String() string {
 	}
 	if !m.Log.IsZero() {
 		s += fmt.Sprintf(" log %v", m.Log)
+	}
+	if m.WantSnapshot {
+		s += " wants a snapshot"
+	}
+	if m.Kind == codec.MessageRead || m.Kind == codec.MessageReadReply {
+		m.Stream = 0 // a random number
 	}
 	if m.Commit > 0 {
 		s += fmt.Sprintf(" commit %d", m.Commit)

@@ -14,7 +14,8 @@ var traceCommands map[string]func(s *stage, a *arguments)
 func init() {
 	traceCommands = map[string]func(s *stage, a *arguments){
 		// Before anything runs. config [nodes]: timeout=150ms..300ms heartbeat=50ms window-frames=4 window-bytes=2000
-		// stall=500ms restore=on reversion=on elections=on heartbeats=off pre-vote=off; of all nodes if none is named.
+		// stall=500ms restore=on reversion=on elections=on heartbeats=off pre-vote=off leases=100000 (the drift in millionths);
+		// of all nodes if none is named.
 		// log <node> vote=T2-N1+ entries=T1-N1:3,T2-N1:2 commit=3 sealed and a membership: what its disk holds.
 		"config": (*stage).configure,
 		"log":    (*stage).writeLog,
@@ -33,6 +34,16 @@ func init() {
 		"switch":    (*stage).switches, // as in config
 		"revert":    (*stage).revert,   // peer=2
 		"down":      (*stage).down,     // peer=2
+		"barrier":   (*stage).barrier,
+		"read":      (*stage).read, // [lease]
+		// Snapshots: see trace_snapshot_test.go.
+		"snapshot": (*stage).snapshot,
+		"purge":    (*stage).purge,
+		"carry":    (*stage).carry,
+		"late":     (*stage).late,
+		"drop-off": (*stage).dropOff,
+		"bring":    (*stage).bring,
+		"damage":   (*stage).damage,
 		// Time: wait 50ms; next, up to the next deadline of any node.
 		"wait": (*stage).wait,
 		"next": (*stage).next,
@@ -123,6 +134,9 @@ func (s *stage) configure(a *arguments) {
 		cfg.RestoreLeader = a.isOn("restore", cfg.RestoreLeader)
 		cfg.AllowLogReversion = a.isOn("reversion", cfg.AllowLogReversion)
 		cfg.Switches = a.switches(cfg.Switches)
+		if drift := a.number("leases", 0); drift > 0 {
+			cfg.LeaseReads, cfg.ClockDriftMax = true, int(drift)
+		}
 		return cfg
 	}
 	if len(ids) == 0 {
@@ -328,7 +342,7 @@ func (s *stage) wipe(a *arguments) {
 		if n.up() {
 			mistake("node %d runs", id)
 		}
-		n.disk = testLog{}
+		n.disk, n.snapshots = testLog{}, nil
 		delete(s.c.check.promised, id) // it broke its promises
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -250,6 +251,13 @@ func statusString(st *Status) string {
 	}
 	if st.Blocked {
 		s += ", blocked"
+	}
+	switch st.LeaseUntil {
+	case 0:
+	case Never:
+		s += ", lease for ever"
+	default:
+		s += fmt.Sprintf(", lease until %v", time.Duration(st.LeaseUntil).Round(ms))
 	}
 	if st.Transferee != 0 {
 		s += fmt.Sprintf(", hands over to %d", st.Transferee)

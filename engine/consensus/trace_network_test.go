@@ -29,7 +29,7 @@ type networkRule struct {
 // packetKinds are the words for kinds of packet, as [testPacket.kind] returns them.
 var packetKinds = []string{
 	"pre-vote", "pre-vote-reply", "vote", "vote-reply", "append", "probe", "append-reply",
-	"heartbeat", "heartbeat-reply", "transfer", "transfer-reply",
+	"heartbeat", "heartbeat-reply", "transfer", "transfer-reply", "read", "read-reply",
 }
 
 // pattern reads which packets a command means: "1>2", "1>*", "*>2" or "*" (every one if there is none), and kinds.

@@ -206,7 +206,8 @@ type Write struct {
 }
 
 // SnapshotSend asks for a snapshot to be sent to a peer on the snapshot lane, in messages that carry Stream, until
-// [PeerStatus].Snapshot is no longer so. Where one is on its way already it goes on, under the new stream number.
+// [PeerStatus].Snapshot is no longer so. Where one that reaches AtLeast is on its way already it goes on, under the new
+// stream number.
 type SnapshotSend struct {
 	To      codec.NodeID
 	Stream  uint64
