@@ -4,10 +4,9 @@ import "github.com/millrace/millrace/codec"
 
 // heartbeats makes this leader heard, on the lane that never waits behind appends. Unless all are asked for, a peer that
 // needs none gets none: one that lately answered an append and knows the commit. Now and then it gets one all the same:
-// what its answer says of snapshots no other answer says. While reads wait all are asked, since answers may have been lost.
+// what its answer says of snapshots no other answer says.
 func (c *Core) heartbeats(all bool) {
 	c.lead.heartbeatAt = c.now.Add(c.cfg.HeartbeatInterval)
-	all = all || c.reads.n > 0
 	for i := range c.lead.peers {
 		p := &c.lead.peers[i]
 		quiet := p.answered > c.now.Add(-c.cfg.HeartbeatInterval/2) && p.told == c.commit &&
