@@ -28,6 +28,9 @@
 //   - powercut_test.go: power cut of one, two or all nodes over [vfs.Mem], at a random operation of the disk, also while
 //     a node repairs what the cut before left, with slow disks, and behind leaders that were cut off from the others and
 //     deposed; and proof that the checker notices a disk whose sync lies.
+//   - snapshotcut_test.go: the same while nodes take snapshots, purge their logs and install what others send; and a cut before
+//     each single operation of taking and of installing one. After each there is an intact snapshot that reaches the log's
+//     beginning.
 //   - ext4_linux_test.go: the whole node on loop-mounted ext4 that is shut down under it, and proof that the test fails
 //     when the sync of the group commit is taken out of the code; reclaim_linux_test.go: a log alone, while it gives back the
 //     space of old segments.

@@ -65,6 +65,22 @@ func (m *machine) await(ctx context.Context, id identity) error {
 	}
 }
 
+// awaitOr waits until a put was applied, or something else has happened.
+func (m *machine) awaitOr(ctx context.Context, id identity, other <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	applied := make(chan error, 1)
+	go func() { applied <- m.await(ctx, id) }()
+	select {
+	case err := <-applied:
+		return err
+	case <-other:
+		cancel()
+		<-applied
+		return nil
+	}
+}
+
 // holds checks that every acknowledged put was applied where it was acknowledged.
 func (m *machine) holds(p promises) error {
 	m.mu.Lock()

@@ -32,6 +32,12 @@ type grid struct {
 	deposed  int // leaders cut off
 	taken    int // bytes
 	takers   int // cuts that took any
+
+	keeps     bool // snapshots
+	policy    engine.SnapshotPolicy
+	kept      engine.LogKeep
+	snapshots uint64
+	installs  uint64
 }
 
 func newGrid(seed uint64) *grid {
@@ -59,7 +65,12 @@ func (g *grid) open(i int) error {
 	cfg := nodeConfig(id, uint64(g.opened)*10)
 	cfg.Log, cfg.Transport = simLog{log}, g.net.Transport(id, clusterID, log.Incarnation())
 	g.machines[i] = newMachine()
-	n, err := engine.Open(cfg, g.machines[i])
+	var sm engine.StateMachine = g.machines[i]
+	if g.keeps {
+		g.keep(i, &cfg)
+		sm = keptMachine{g.machines[i]}
+	}
+	n, err := engine.Open(cfg, sm)
 	if err != nil {
 		return err
 	}
@@ -132,9 +143,18 @@ func (g *grid) check(victims []int) (map[int]*vfs.Mem, error) {
 			left[i] = disk
 			g.count(taken)
 		}
+		if g.keeps {
+			if err := checkKept(codec.NodeID(i+1), disk); err != nil {
+				return nil, fmt.Errorf("node %d after %+v: %w", i+1, crash, err)
+			}
+			continue
+		}
 		if logs[codec.NodeID(i+1)], err = readLog(codec.NodeID(i+1), disk); err != nil {
 			return nil, fmt.Errorf("node %d after %+v: %w", i+1, crash, err)
 		}
+	}
+	if g.keeps {
+		return left, nil
 	}
 	return left, promised.check(logs)
 }
@@ -161,6 +181,9 @@ func (g *grid) stop(i int) error {
 	if n == nil {
 		return nil
 	}
+	m := n.Metrics().Snapshots
+	g.snapshots += m.Taken
+	g.installs += m.Installed
 	if err := n.Close(); !errors.Is(err, errPowerOff) {
 		return fmt.Errorf("node %d was closed with %v, want an error that wraps %q", i+1, err, errPowerOff)
 	}
