@@ -344,3 +344,53 @@ func TestSnapshotDirBelongsToOneNode(t *testing.T) {
 		t.Fatalf("a node of another cluster in the directory: %v", err)
 	}
 }
+
+// TestLogShrinksOnDisk: what is purged comes back as space, after a restart too, and with it what other nodes hold stays.
+func TestLogShrinksOnDisk(t *testing.T) {
+	o, _ := kept(clusterOptions{nodes: 3, tcp: true, adjust: func(cfg *Config) { quiet(cfg); cfg.SegmentBytes, cfg.RecentBytesMax = 64<<10, 64<<10 }})
+	c := startCluster(t, o)
+	size := func(id codec.NodeID) (n int64) {
+		err := filepath.WalkDir(filepath.Join(c.cfgs[id].Dir, "wal"), func(_ string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				var info os.FileInfo
+				if info, err = d.Info(); err == nil {
+					n += info.Size()
+				}
+			}
+			if errors.Is(err, os.ErrNotExist) {
+				err = nil // it was removed meanwhile
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	batch := make([][]byte, 100)
+	for i := range batch {
+		batch[i] = []byte(strings.Repeat("x", 1000))
+	}
+	for range 30 {
+		if _, err := c.leader().ProposeBatch(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.agree(3000)
+	for id := range c.nodes {
+		before := size(id)
+		if before < 3_000_000 {
+			t.Fatalf("node %d: the log has %d bytes, want those of 3000 entries", id, before)
+		}
+		c.purge(id)
+		until(t, fmt.Sprintf("node %d to give back space", id), func() bool { return size(id) < before/8 })
+	}
+	for id := range c.cfgs {
+		c.close(id)
+	}
+	for id := range c.cfgs {
+		c.open(id)
+	}
+	c.propose("after the restart")
+	c.agree(3001)
+}
