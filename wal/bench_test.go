@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/wal/vfs"
@@ -87,4 +89,55 @@ func BenchmarkColdRead(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkCommitLatency commits frames one after the other and reports the latency of a commit at three quantiles: without
+// anything to reclaim, with purges that let whole segments go, and beside a group that lags behind and whose frames, an
+// eighth of what is written between two rounds through the log, are written again.
+func BenchmarkCommitLatency(b *testing.B) {
+	for _, reclaim := range []string{"none", "purge", "lagging"} {
+		for _, size := range []int{1 << 10, 16 << 10} {
+			b.Run(fmt.Sprintf("reclaim=%s/frame=%dKiB", reclaim, size>>10), func(b *testing.B) { benchmarkCommitLatency(b, reclaim, size) })
+		}
+	}
+}
+
+func benchmarkCommitLatency(b *testing.B, reclaim string, size int) {
+	l, err := Open(Config{Dir: filepath.Join(b.TempDir(), "node"), ClusterID: "bench", Node: 1, RecentBytesMax: 1 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	leader, data := codec.LeaderID{Term: 1, Node: 1}, make([]byte, size)
+	if reclaim == "lagging" {
+		d, _ := drive(b, l, 2)
+		for range 512 {
+			d.append(1, 16<<10)
+		}
+		d.must(d.seq)
+	}
+	a := newAwaiter()
+	g, _ := openGroup(b, l, 1, a.flushed)
+	latencies := make([]time.Duration, 0, b.N)
+	b.ResetTimer()
+	for i := range b.N {
+		w := codec.LogWrite{Seq: uint64(i) + 1, Frame: makeFrame(b, 1, leader, codec.Index(i)+1, codec.EntryNormal, data)}
+		if reclaim != "none" && i%256 == 255 {
+			w.Purge = &codec.LogBase{ID: codec.LogID{Leader: leader, Index: codec.Index(i) - 64}}
+		}
+		start := time.Now()
+		g.Submit(&w)
+		if err := a.wait(w.Seq); err != nil {
+			b.Fatal(err)
+		}
+		latencies = append(latencies, time.Since(start))
+	}
+	b.StopTimer()
+	slices.Sort(latencies)
+	for name, q := range map[string]float64{"p50-us": 0.5, "p99-us": 0.99, "p99.9-us": 0.999} {
+		b.ReportMetric(float64(latencies[int(q*float64(b.N-1))].Nanoseconds())/1000, name)
+	}
+	s := l.Stats()
+	b.ReportMetric(float64(s.ReclaimedSegments), "files-gone")
+	b.ReportMetric(float64(s.MovedBytes)/float64(s.BytesWritten), "moved/written")
+	mustClose(b, l)
 }

@@ -7,12 +7,14 @@
 //	        ^                                    |                                    |
 //	        +---- flushed(seq), after one sync --+                                    |
 //	        +---- ReadFrame: memory, or the reader goroutine <---- offsets, checks ---+
+//	                  what counts in the oldest segment, to be written again <--------+
+//	                  the mark of what is gone; then the oldest segments are unlinked +
 //
-// A directory holds LOCK (flock: one owner), IDENTITY (format version, cluster, node, incarnation) and the folder wal
-// with the segments, named by the sequence of their first record. A record is an envelope (see header) around a frame,
-// a vote, a truncation, a purge, a jump, a saved commit, a peer's incarnation, an opening or a seal. Sequences count records
-// and have nothing to do with Raft indexes: a group's log may go back, or jump ahead to behind a snapshot; the log never
-// does.
+// A directory holds LOCK (flock: one owner), IDENTITY (format version, cluster, node, incarnation), RECLAIMED (the mark of
+// what is gone, once something is) and the folder wal with the segments, named by the sequence of their first record. A
+// record is an envelope (see header) around a frame, a vote, a truncation, a purge, a jump, a saved commit, a peer's
+// incarnation, an opening, a seal, or something of these that was moved. Sequences count records and have nothing to do with
+// Raft indexes: a group's log may go back, or jump ahead to behind a snapshot; the log never does.
 //
 // # What it promises
 //
@@ -27,6 +29,11 @@
 //     offset and changes nothing. After a clean close every record but the seal itself, and the saved commits written
 //     with it, is proven durable.
 //   - Replay never infers: only truncate, purge and jump records shorten a group's log. A record that is whole and can't follow is damage.
+//   - Reclaim: a segment in which nothing counts any more is unlinked, oldest first; what still counts in the oldest is
+//     moved, that is, written again at the end, once too much does not (see [Config].ReclaimPercent). No file goes before the
+//     batch with its last moved record and the mark that names it are durable; a log that begins later than its mark says, or
+//     ends before what was durable then, is damaged. A segment that comes back is removed again. However far a group lags
+//     behind, the log takes about twice the space of what its groups hold, and some segments.
 //   - Frames not yet durable are in memory; of the others the newest, bounded per group. A frame is never handed out with
 //     entries that were truncated.
 //   - A frame read from the files was checked against its CRC, its sequence and its place, and has bytes of its own.
@@ -37,8 +44,9 @@
 //
 // # Read in this order
 //
-// record.go and payload.go (bytes), book.go and index.go (what records add up to; no I/O), identity.go, scan.go and repair.go (opening),
-// appender.go and tidwall.go (writing), queue.go, writer.go, group.go, reader.go, log.go; memory.go is the log that
+// record.go and payload.go (bytes); book.go, index.go, segments.go and owed.go (what records add up to, where they stand and how
+// much of a segment counts; no I/O); identity.go, front.go, scan.go and repair.go (opening); appender.go and tidwall.go
+// (writing); queue.go, writer.go, group.go, reader.go, move.go and reclaim.go (space), log.go; memory.go is the log that
 // forgets; vfs is what lies below. world_test.go is the model that the crash tests hold the log to.
 //
 // # Decisions
@@ -61,8 +69,25 @@
 //     whether it still wants it.
 //   - A purge ends with a frame: no frame is cut at its front. A base carries the membership in force there, so that a
 //     group's log says who belongs to it without any snapshot.
+//   - The writer enters each batch, once it is durable, into the book by the same replay that reads the files at open. So
+//     what may go is decided by what a restart would find, and a test compares the two.
+//   - The mark is a file of its own and not a record: a log is read from its front, and must know there what the groups whose
+//     frames come next held already. With the bounds of each group it says which entries are owed as moved frames; that they
+//     come is checked, and nothing is inferred from their absence. Its own witness of what was durable keeps a moved record,
+//     whose original is gone, from ever being cut as a torn tail.
+//   - The oldest segment is always the next to go, and all that counts in it is moved, whosever it is: no group is chosen. A
+//     group that lags travels round the log with the few segments it needs; one that purges has let go of its frames before.
+//   - Moves ride along with the next batch and are bounded by that batch's own bytes; marks, unlinks and the reading of what
+//     is moved are the reader goroutine's. So a commit waits for none of these.
+//   - What is moved is decided when the writer takes its batch, behind all that was submitted before: a truncation, purge, jump
+//     or vote in the same batch takes it out again, or cuts it.
+//   - A moved vote carries whether a life since it was given ended without a seal: CleanClose must not be cleared by moving.
+//   - A group's loop does not learn where its frames are moved: the reader asks the book.
+//   - An error while reclaiming poisons the log as any other, but for a system's error of reading what is to be moved, which
+//     endangers nothing; damage found there does.
+//   - tidwall/wal is not told that files are gone: it appends to the newest and only remembers the names of the others. It is
+//     opened anew before these add up.
 //   - Sequences are given in Submit, under the queue's lock, so that a group's index belongs to its loop alone.
 //
-// Not there yet: reclaim of the space of old segments, a preallocating backend. A segment
-// that was unlinked from the front would be missed: the first segment must be there.
+// Not there yet: a preallocating backend.
 package wal

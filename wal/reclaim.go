@@ -14,9 +14,11 @@ import (
 
 // Bounds of one step of reclaiming.
 const (
-	// moveBytesMin is how many bytes a batch may write again, if its own are not more: they take the disk about as long as
-	// the sync that the batch waits for anyway. With as many as its own, what is written again keeps up with what is written.
-	moveBytesMin = 64 << 10
+	// moveBytesMin is how many bytes a batch may write again, if its own are not more: with as many as its own, what is written
+	// again keeps up with what is written, and a commit takes at most about twice as long. moveBytesIdle is how many it may
+	// when nobody waits for it.
+	moveBytesMin  = 16 << 10
+	moveBytesIdle = 256 << 10
 	// unlinkMax is how many files go with one mark.
 	unlinkMax = 16
 	// walkBytes is how much of a segment is read at once.
@@ -115,8 +117,12 @@ func (r *reclaimer) collect(oldest segment, bytes int64) (worked bool, err error
 		}
 		r.walker = &walker{segment: oldest, file: f, size: bytes}
 	}
+	budget := max(moveBytesMin, r.ownBytes.Load())
+	if r.ownBytes.Load() == 0 {
+		budget = moveBytesIdle
+	}
 	var moves []move
-	for budget := max(moveBytesMin, r.ownBytes.Load()); budget > 0; {
+	for budget > 0 {
 		rec, ok, err := r.walker.next(r.log.fingerprint)
 		if err != nil {
 			return false, r.unread(err)
