@@ -7,8 +7,8 @@ import (
 )
 
 // steadyLeader returns a leader of three that streams to both peers, and a function that puts one batch through it:
-// proposal, both acks, its own flush.
-func steadyLeader(tb testing.TB) (*Core, func()) {
+// proposal, both acks, its own flush. With reads it confirms one of its own and one of a peer beside it.
+func steadyLeader(tb testing.TB, reads bool) (*Core, func()) {
 	c, err := New(testConfig(1), logOf(codec.Vote{}, testMembership(several, 3)), 0)
 	if err != nil {
 		tb.Fatal(err)
@@ -33,9 +33,21 @@ func steadyLeader(tb testing.TB) (*Core, func()) {
 	step()
 	put := func() {
 		now++
+		if reads {
+			in = Input{Kind: InputRead, Token: uint64(now)}
+			step()
+			in = Input{Kind: InputMessage, Peer: 2, Message: codec.Message{
+				Kind: codec.MessageRead, Group: testGroup, Vote: c.vote, Stream: uint64(now), Stamp: int64(now),
+			}}
+			step()
+			now++
+		}
 		in = Input{Kind: InputPropose, Frame: codec.FrameMeta{Count: 100, Size: 12800}}
 		step()
 		ack(2)
+		if reads && len(out.Reads) != 1 || c.reads.n > 0 {
+			tb.Fatalf("%d reads answered, %d wait", len(out.Reads), c.reads.n)
+		}
 		ack(3)
 		flush()
 	}
@@ -46,8 +58,9 @@ func steadyLeader(tb testing.TB) (*Core, func()) {
 	return c, put
 }
 
-// steadyFollower returns a follower and a function that puts one frame through it: append, flush, heartbeat.
-func steadyFollower(tb testing.TB) (*Core, func()) {
+// steadyFollower returns a follower and a function that puts one frame through it: append, flush, heartbeat;
+// with reads it asks its leader about one.
+func steadyFollower(tb testing.TB, reads bool) (*Core, func()) {
 	c, err := New(testConfig(1), logOf(won(2, 2), testMembership(several, 3)), 0)
 	if err != nil {
 		tb.Fatal(err)
@@ -76,16 +89,28 @@ func steadyFollower(tb testing.TB) (*Core, func()) {
 			Kind: codec.MessageHeartbeat, Group: testGroup, Vote: c.vote, Log: c.log.last, Commit: c.log.last.Index, Stamp: stamp,
 		}}
 		step()
+		if !reads {
+			return
+		}
+		in = Input{Kind: InputRead, Token: uint64(stamp)}
+		step()
+		in = Input{Kind: InputMessage, Peer: 2, Message: codec.Message{
+			Kind: codec.MessageReadReply, Status: codec.StatusOK, Group: testGroup, Vote: c.vote, Stream: c.asked.first, Commit: c.commit,
+		}}
+		step()
+		if len(out.Reads) != 1 || out.Reads[0].Reason != nil {
+			tb.Fatalf("read answered by %+v", out.Reads)
+		}
 	}
 }
 
-// Nothing is allocated for a batch on its way through a leader or a follower. (One block of frame descriptors per
+// Nothing is allocated for a batch, or a read, on its way through a leader or a follower. (One block of frame descriptors per
 // thousand frames is; the average rounds it away.)
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	for name, steady := range map[string]func(testing.TB) (*Core, func()){
+	for name, steady := range map[string]func(testing.TB, bool) (*Core, func()){
 		"leader": steadyLeader, "follower": steadyFollower,
 	} {
-		c, put := steady(t)
+		c, put := steady(t, true)
 		for range 100 {
 			put()
 		}

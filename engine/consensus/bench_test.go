@@ -4,7 +4,7 @@ import "testing"
 
 // BenchmarkLeaderPut is one batch through a leader of three: four steps (proposal, two acks, its own flush).
 func BenchmarkLeaderPut(b *testing.B) {
-	c, put := steadyLeader(b)
+	c, put := steadyLeader(b, false)
 	b.ReportAllocs()
 	for b.Loop() {
 		put()
@@ -16,7 +16,7 @@ func BenchmarkLeaderPut(b *testing.B) {
 
 // BenchmarkFollowerPut is one frame through a follower: three steps (append, flush, heartbeat).
 func BenchmarkFollowerPut(b *testing.B) {
-	c, put := steadyFollower(b)
+	c, put := steadyFollower(b, false)
 	b.ReportAllocs()
 	for b.Loop() {
 		put()

@@ -69,6 +69,9 @@ func (c *Core) mayInstall(in *Input) error {
 		return fmt.Errorf("%w: it ends at %v, with a membership of %v, want one of each", ErrSnapshot, base.ID, base.Membership.ID)
 	case m != nil && base.Membership.Membership.Mode != m.Mode:
 		return fmt.Errorf("%w: vote mode %v, want %v as here", ErrSnapshot, base.Membership.Membership.Mode, m.Mode)
+	case m != nil && m.Mode == codec.OneLeaderPerTerm && c.vote.Committed && base.ID.Leader != c.vote.Leader &&
+		base.ID.Leader.Term == c.vote.Leader.Term:
+		return fmt.Errorf("%w: it ends at %v, the leader of that term is node %d here", ErrSnapshot, base.ID, c.vote.Leader.Node)
 	case base.ID.Index <= c.commit && !c.log.matches(base.ID):
 		return fmt.Errorf("%w: it ends at %v, another entry is committed here", ErrSnapshot, base.ID)
 	case base.ID.Index <= c.commit && !c.restores(in):

@@ -263,6 +263,7 @@ func TestInstallByHand(t *testing.T) {
 	refused("of nothing", start(), codec.LogBase{}, "want one of each")
 	refused("without a membership", start(), codec.LogBase{ID: at(3, 2, 9)}, "want one of each")
 	refused("of another mode", start(), baseOf(at(3, 2, 9), testMembership(several, 3)), "vote mode")
+	refused("of a second leader of the term", start(), baseOf(at(3, 3, 9), m), "the leader of that term is node 2")
 	refused("damaged", start(), baseOf(codec.LogID{Index: 9}, m), "no leader")
 	leader := openOf(t, 1, one, won(3, 2))
 	leader.lead(2)

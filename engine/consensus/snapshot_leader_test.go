@@ -139,6 +139,30 @@ func TestPurgeOvertakesPeers(t *testing.T) {
 	want(t, "asks", l.asks(out).To, 3)
 }
 
+// R6: after a purge right up to what a peer is known to hold it is probed, and heard, by the base, which still has a name.
+func TestProbeAtTheBase(t *testing.T) {
+	l := openOf(t, 1, one, won(1, 2))
+	l.c.cfg.WindowFramesMax = 1
+	l.lead(2)
+	l.flush()
+	l.ack(2, codec.StatusOK, l.last())
+	l.ack(3, codec.StatusOK, l.last())
+	base := l.last()
+	for range 4 {
+		l.propose(1, 100)
+		l.flush()
+		l.ack(2, codec.StatusOK, l.last())
+	}
+	l.purge(base.Index)
+	want(t, "in flight", l.peerStatus(3).InflightBytes, 100)
+	out := l.step(Input{Kind: InputPeerDown, Peer: 3})
+	want(t, "probe", l.only(to(out.Now, 3, codec.MessageAppend)).Log, base)
+	want(t, "in flight", l.peerStatus(3).InflightBytes, 0)
+	want(t, "heartbeat", l.only(to(l.step(Input{Kind: InputHeartbeat}).Now, 3, codec.MessageHeartbeat)).Log, base)
+	out = l.ack(3, codec.StatusOK, base)
+	want(t, "streams on", to(out.Now, 3, codec.MessageAppend)[0].Frame.First, base.Index+1)
+}
+
 // R7: an idle leader whose log is purged to its end brings a fresh learner up without a new entry.
 func TestFreshLearnerOfAnIdlePurgedLeader(t *testing.T) {
 	l := open(t, 1, logFrom(won(3, 2), baseOf(at(3, 2, 10), testMembership(one, 3))))

@@ -6,7 +6,9 @@ import "fmt"
 // vote is given once, that an entry of this log id stands in its log. So it counts for elections and commits; but it has
 // nothing to apply or to serve, and must never lead. Blank and membership frames it gets whole, since it must know who
 // votes. It gets a frame only when that is durable at the leader: else a leader that loses its unflushed tail in a crash
-// could leave the witness alone with the longest log, and nobody could be elected. No quorum system may let witnesses alone commit (see ProveQuorums): the entry itself would be nowhere.
+// could leave the witness alone with the longest log, and nobody could be elected. No quorum system may let
+// witnesses alone commit (see ProveQuorums): the entry itself would be nowhere. Where it lacks purged entries it gets the base of
+// the leader's log, without a state; what it purges itself needs no snapshot.
 
 // ordinary reports whether this node is a member that keeps whole entries.
 func (c *Core) ordinary() bool { return c.members.self >= 0 && !c.members.witness[c.members.self] }
