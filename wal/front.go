@@ -74,12 +74,12 @@ func parseFront(b []byte, log uint32) (*front, error) {
 		return nil, fmt.Errorf("%d bytes that are no mark of what was reclaimed: %w", len(b), codec.ErrCorrupt)
 	}
 	le := binary.LittleEndian
-	if v := le.Uint16(b[4:]); v != frontVersion {
-		return nil, fmt.Errorf("mark of version %d, want %d: %w", v, frontVersion, codec.ErrVersion)
-	}
 	end := len(b) - 4
 	if got, want := codec.Checksum(b[:end]), le.Uint32(b[end:]); got != want {
 		return nil, fmt.Errorf("checksum %08x, stored %08x: %w", got, want, codec.ErrCorrupt)
+	}
+	if v := le.Uint16(b[4:]); v != frontVersion {
+		return nil, fmt.Errorf("mark of version %d, want %d: %w", v, frontVersion, codec.ErrVersion)
 	}
 	if got := le.Uint32(b[8:]); got != log {
 		return nil, fmt.Errorf("mark of log %08x, want log %08x: %w: %w", got, log, errForeign, codec.ErrCorrupt)

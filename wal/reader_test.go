@@ -265,6 +265,8 @@ func TestConfigIsValidated(t *testing.T) {
 		"SegmentBytes is 1,":         func(c *Config) { c.SegmentBytes = 1 },
 		"SegmentBytes is 2147483648": func(c *Config) { c.SegmentBytes = 2 << 30 },
 		"RecentBytesMax is -1":       func(c *Config) { c.RecentBytesMax = -1 },
+		"ReclaimPercent is 9, want":  func(c *Config) { c.ReclaimPercent = 9 },
+		"ReclaimPercent is 91, want": func(c *Config) { c.ReclaimPercent = 91 },
 	} {
 		cfg := good
 		change(&cfg)

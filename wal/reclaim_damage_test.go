@@ -2,6 +2,7 @@ package wal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -126,7 +127,10 @@ func TestDamageOfTheFront(t *testing.T) {
 		b := bytes.Clone(before[mark])
 		b[4]++
 		p.write(t, mark, b)
-		refused(t, p, "a later mark", mark)
+		refused(t, p, "a damaged mark", mark, "checksum")
+		b = binary.LittleEndian.AppendUint32(b[:len(b)-4], codec.Checksum(b[:len(b)-4]))
+		p.write(t, mark, b)
+		refused(t, p, "a later mark", mark, "version 2")
 		restore()
 		remove(t, p, segments[0])
 		refused(t, p, "first segment missing", segments[0], "offset 0", "missing")

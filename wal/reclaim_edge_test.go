@@ -1,6 +1,12 @@
 package wal
 
 import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/millrace/millrace/codec"
@@ -149,5 +155,92 @@ func TestReclaimClosesWhatIsRead(t *testing.T) {
 	}
 	if err := w.close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// crowd fills the oldest segment with what a group holds on to, and more than half of it with what does not count.
+func crowd(t *testing.T) *world {
+	t.Helper()
+	w := newWorldOf(3)
+	if err := w.open(); err != nil {
+		t.Fatal(err)
+	}
+	w.groups[2].append(1, 500)
+	for range 4 {
+		w.groups[0].append(1, 900)
+	}
+	w.pump()
+	if s := w.log.Stats(); s.Segments != 2 || s.ReclaimedSegments != 0 {
+		t.Fatalf("%+v", s)
+	}
+	w.groups[0].purge(0)
+	return w
+}
+
+// A read error of what is to be moved is told once and harms nothing: the next batches try again, until it works.
+func TestReclaimGoesOnAfterAReadError(t *testing.T) {
+	w := crowd(t)
+	var told bytes.Buffer
+	w.log.cfg.Logger = slog.New(slog.NewTextHandler(&told, nil))
+	failing := true
+	for _, op := range []vfs.Op{vfs.OpRead, vfs.OpOpen} {
+		w.fault.InjectIf(op, func() bool { return failing }, vfs.Fail, syscall.EIO)
+		for range 4 {
+			w.groups[1].append(1, 10)
+			w.pump()
+		}
+	}
+	if s := w.log.Stats(); s.ReclaimedSegments != 0 || w.log.queue.poisoned.Load() || w.fault.Injected() < 4 {
+		t.Fatalf("%d faults, %+v", w.fault.Injected(), s)
+	}
+	if n := strings.Count(told.String(), "can't read what is to be moved"); n != 1 {
+		t.Fatalf("told %d times: %s", n, told.String())
+	}
+	failing = false
+	for range 4 {
+		w.groups[1].append(1, 10)
+		w.pump()
+	}
+	if s := w.log.Stats(); s.ReclaimedSegments != 1 || s.MovedRecords == 0 {
+		t.Fatalf("%+v", s)
+	}
+	if err := w.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Damage that is met where something is to be moved poisons the log: what counts there can't be brought to safety, and a
+// restart would refuse it.
+func TestReclaimMeetsDamage(t *testing.T) {
+	for what, harm := range map[string]func(mem *vfs.Mem, name string) error{
+		"a bit":    func(mem *vfs.Mem, name string) error { return mem.Flip(name, 300, 1) },
+		"a length": func(mem *vfs.Mem, name string) error { return mem.Flip(name, 0, 0x80) },
+		"the end": func(mem *vfs.Mem, name string) error {
+			f, err := mem.OpenFile(name, os.O_RDWR, 0)
+			if err != nil {
+				return err
+			}
+			return errors.Join(f.Truncate(600), f.Close())
+		},
+	} {
+		w := crowd(t)
+		name := w.log.book.segments[0].name
+		if err := harm(w.mem, name); err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			w.pump()
+		}
+		for _, p := range w.groups {
+			if p.told != 1 || !errors.Is(p.err, ErrPoisoned) || !errors.Is(p.err, codec.ErrCorrupt) || !strings.Contains(p.err.Error(), name) {
+				t.Errorf("%s: group %d was told %d times, %v", what, p.id, p.told, p.err)
+			}
+		}
+		if err := w.close(); !errors.Is(err, codec.ErrCorrupt) {
+			t.Errorf("%s: close: %v", what, err)
+		}
+		if _, err := w.openLog(w.mem); !errors.Is(err, codec.ErrCorrupt) {
+			t.Errorf("%s: opened again: %v", what, err)
+		}
 	}
 }
