@@ -75,6 +75,10 @@ func (k *checker) message(n *node, have *seen) {
 	if ordered && m.Kind == codec.MessageTransfer {
 		k.obeyed(n, have)
 	}
+	if own := moved && st.Vote.Leader.Node == n.id && !st.Vote.Committed; own && have.role != consensus.Leader &&
+		(!ordered || m.Kind != codec.MessageTransfer) && n.now < have.leaseEnd && have.vote.Leader.Node != n.id {
+		k.s.violate("node %d campaigns as %v while it keeps the lease of %v until %d, now is %d", n.id, st.Vote, have.vote, have.leaseEnd, n.now)
+	}
 	switch {
 	case ordered && m.Kind == codec.MessageVote && m.PreVote:
 		k.asked(n, have)

@@ -136,7 +136,7 @@ func TestPlantedApplyAndBuild(t *testing.T) {
 				later = append(later, rest[i])
 			}
 		}
-		out, err := goCommand(t, "vet", "-overlay", overlay(t, texts), root+"/codec", root+"/wal/...", root+"/engine/consensus/...")
+		out, err := goCommand(t, "vet", "-overlay", overlay(t, texts), root+"/codec", root+"/wal/...", root+"/pipeline/...", root+"/engine/consensus/...")
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
