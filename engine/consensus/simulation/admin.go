@@ -76,10 +76,15 @@ func (a *admin) strike(c Class, r *rand.Rand) {
 	case ClassElect:
 		a.ask(a.s.faults.victim(r), c, consensus.Input{Kind: consensus.InputElect})
 	case ClassForget:
+		all := r.IntN(2) == 0 // who then tells one of them to campaign knows the leader to be gone, or is wrong
 		for _, n := range a.s.nodes {
-			if r.IntN(2) == 0 {
+			if all || r.IntN(2) == 0 {
 				a.ask(n, c, consensus.Input{Kind: consensus.InputForgetLeader})
 			}
+		}
+		if all {
+			n := a.s.nodes[r.IntN(len(a.s.nodes))]
+			a.s.after(a.s.shape.delay, func() { a.ask(n, c, consensus.Input{Kind: consensus.InputElect}) })
 		}
 	case ClassSwitch:
 		n := a.s.faults.victim(r)

@@ -51,6 +51,7 @@ func (k *checker) elected(n *node, have *seen) {
 		k.s.violate("node %d leads as %v with the votes of %v, its own durable: %v, in the membership %v", n.id, id, k.granted[id],
 			own, describe(have.member))
 	}
+	k.leasesOver(n)
 	have.restores = codec.LeaderID{}
 	have.lead = leading{since: n.now, first: n.status.LastLog.Index, stamps: map[codec.NodeID]consensus.Instant{}}
 	clear(n.pipes)
@@ -62,6 +63,16 @@ func (k *checker) elected(n *node, have *seen) {
 	i, _ := slices.BinarySearchFunc(k.by, id, codec.LeaderID.Compare)
 	if i > 0 && !n.ghost.mem.holds(k.committed[i-1].id) {
 		k.s.violate("leader %v lacks the committed %v, its last entry is %v", id, k.committed[i-1].id, n.ghost.mem.last())
+	}
+}
+
+// leasesOver checks that no lower leader may still answer reads by its lease, by its own clock, when one is elected.
+func (k *checker) leasesOver(n *node) {
+	for _, o := range k.s.nodes {
+		if o != n && o.up && o.leads() && o.status.Vote.Compare(n.status.Vote) < 0 && o.clock.local(k.s.now) < o.status.LeaseUntil {
+			k.s.violate("node %d leads as %v while node %d, as %v, answers reads by its lease until %d, now is %d", n.id, n.status.Vote, o.id,
+				o.status.Vote, o.status.LeaseUntil, o.clock.local(k.s.now))
+		}
 	}
 }
 

@@ -286,6 +286,9 @@ func (f *faults) strike(c Class, r *rand.Rand) {
 	case ClassStall:
 		n.disk.until = until
 	case ClassPause:
+		if n.leads() && r.IntN(2) == 0 { // about as long as others take to replace it
+			until = f.s.now + int64(f.s.shape.timeout)*(7+r.Int64N(20))/10
+		}
 		n.paused = until
 	default:
 		if !f.strikeNode(c, r, n, until) {

@@ -212,7 +212,11 @@ func (n *node) tellSnapshots() {
 
 // purge asks the core to remove what is not kept behind the newest snapshot.
 func (n *node) purge() {
-	if keep := n.s.shape.keep; n.alive() && n.snaps.told > keep {
+	switch keep := n.s.shape.keep; {
+	case !n.alive():
+	case n.rng.IntN(10) == 0: // all that may go
+		n.step(consensus.Input{Kind: consensus.InputPurge, Index: n.status.LastLog.Index})
+	case n.snaps.told > keep:
 		n.step(consensus.Input{Kind: consensus.InputPurge, Index: n.snaps.told - keep})
 	}
 }

@@ -71,7 +71,7 @@ func (w *workload) init(s *run) { w.s, w.rng = s, stream(s.opts.Seed, streamWork
 // begin sets the clients going. Some propose again what nobody knows the fate of, some of these in sessions.
 func (w *workload) begin() {
 	for i := range w.s.shape.clients {
-		c := &client{w: w, tries: 3 * (i % 2), once: i%4 >= 2}
+		c := &client{w: w, tries: 3 * (i % 2), once: i%3 == 2}
 		w.clients = append(w.clients, c)
 		w.later(c)
 	}
@@ -212,6 +212,17 @@ func (w *workload) happened(n *node, number uint64, r pipeline.Result) {
 		w.s.violate("node %d answers entry %d with %v and %x, it was applied at %d", n.id, number, r.LogID, r.Data, o.index)
 	}
 	w.ackedTo = max(w.ackedTo, o.index)
+	w.readBehind(n)
+}
+
+// readBehind reads at nodes that take themselves for leaders although another one acknowledges entries: what they know may be
+// old.
+func (w *workload) readBehind(leader *node) {
+	for _, o := range w.s.nodes {
+		if o != leader && o.up && o.leads() && !w.s.healing {
+			w.read(o, w.s.shape.leaseReads, func(bool) {})
+		}
+	}
 }
 
 // doubtful tells a client that nobody knows what becomes of its entry. It may propose it again, as another one: that both then
