@@ -33,6 +33,7 @@ func (l *loop) carryOut(f codec.Frame) {
 		l.fail(out.Fatal)
 		return
 	}
+	l.tookReads(out.Reads)
 	l.noteStatus()
 }
 
@@ -102,6 +103,7 @@ func (l *loop) noteStatus() {
 	before := l.status
 	l.status = l.core.Status()
 	now := &l.status
+	l.publishLease()
 	l.noticeStep(&before, now)
 	if now.MemberAt != before.MemberAt {
 		l.membershipChanged()
@@ -118,6 +120,7 @@ func (l *loop) noteStatus() {
 	if before.Role == consensus.Leader && !before.Blocked && (now.Role != consensus.Leader || now.Vote != before.Vote) {
 		l.abandonProposals()
 	}
+	l.reading.retry = 0
 	l.unwritten = l.unwritten || now.Role == consensus.Leader
 	l.publishLeader()
 }

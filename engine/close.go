@@ -46,6 +46,7 @@ func (l *loop) stopCause() error {
 func (l *loop) shutdown() {
 	r := l.raft
 	r.setLeader(codec.Node{}, l.status.Vote)
+	r.lease.until.Store(0)
 	l.timer.Stop()
 	stopped := l.stopCause()
 	r.intake.Close(stopped)
@@ -60,6 +61,7 @@ func (l *loop) shutdown() {
 	for _, ask := range l.awaiting {
 		ask.reply <- &UnknownError{Cause: stopped}
 	}
+	l.endReads(stopped)
 	for _, e := range l.errands {
 		e.abandon(stopped)
 	}

@@ -61,6 +61,15 @@ type Config struct {
 	// (see [WitnessError]). Default false.
 	Witness bool
 
+	// LeaseReads lets the leader answer [Raft.LeaseRead] by its lease, which rests on clocks: on their going equally fast, but for
+	// ClockDriftMax, and on their going on while a machine sleeps. Linux's does not: no node may be suspended, or moved to
+	// another machine, and go on. All members must have it or none, with ElectionTimeoutMin the same everywhere, and then none
+	// forgets its leader ([Raft.ForgetLeader]). Default false.
+	LeaseReads bool
+	// ClockDriftMax is by how many millionths the clocks of two members may differ in rate, 1 to 499,999, with LeaseReads alone.
+	// The lease is shorter by so much. Default 1000: quartz is right to 100, and clocks are corrected by up to 500.
+	ClockDriftMax int
+
 	// Compression of the frames that this node proposes. Default none.
 	Compression codec.Compression
 	// ProposalBytesMax bounds one proposal. Default 16 MiB. It and FrameBytesMax must be the same on all nodes: a node
@@ -171,16 +180,23 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	c.Snapshot, c.Keep = c.Snapshot.withDefaults(), c.Keep.withDefaults()
+	if c.LeaseReads && c.ClockDriftMax == 0 {
+		c.ClockDriftMax = 1000
+	}
 	if c.Seed == 0 {
-		var b [8]byte
-		rand.Read(b[:])
-		c.Seed = binary.LittleEndian.Uint64(b[:])
+		c.Seed = randomUint64()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.LogLevels = maps.Clone(c.LogLevels)
 	return c, c.validate()
+}
+
+func randomUint64() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 // consensus returns what the Consensus Module needs of a complete configuration.
@@ -191,7 +207,7 @@ func (c *Config) consensus() consensus.Config {
 		HeartbeatInterval: c.HeartbeatInterval, DiskStallTimeout: max(c.DiskStallTimeout, 0),
 		WindowBytesMax: c.WindowBytesMax, WindowFramesMax: c.WindowFramesMax,
 		RestoreLeader: !c.NoLeaderRestore, AllowLogReversion: c.AllowLogReversion, Switches: c.Switches,
-		Seed: c.Seed,
+		LeaseReads: c.LeaseReads, ClockDriftMax: c.ClockDriftMax, Seed: c.Seed, Life: randomUint64(),
 	}
 }
 
@@ -217,6 +233,10 @@ func (c *Config) validate() error {
 		return &ConfigError{"ElectionTimeoutMax", c.ElectionTimeoutMax, "more than ElectionTimeoutMin, " + c.ElectionTimeoutMin.String()}
 	case c.HeartbeatInterval < 0 || c.HeartbeatInterval > c.ElectionTimeoutMin/2:
 		return &ConfigError{"HeartbeatInterval", c.HeartbeatInterval, "above 0 and at most half of ElectionTimeoutMin, " + c.ElectionTimeoutMin.String()}
+	case !c.LeaseReads && c.ClockDriftMax != 0:
+		return &ConfigError{"ClockDriftMax", c.ClockDriftMax, "0 without LeaseReads"}
+	case c.LeaseReads && (c.ClockDriftMax < 1 || c.ClockDriftMax > 499_999):
+		return &ConfigError{"ClockDriftMax", c.ClockDriftMax, "1 to 499999 millionths"}
 	case c.CloseTimeout < 0:
 		return &ConfigError{"CloseTimeout", c.CloseTimeout, "a duration above 0"}
 	case c.SnapshotCompression != codec.CompressionNone && c.SnapshotCompression != codec.CompressionZstd:

@@ -132,16 +132,20 @@ var errTransferEnded = errors.New("the target refused, or did not take over in t
 // [UnknownError] it says that the leader stepped down for that; see there for the proposal's fate. Returned by a read it says
 // that nothing was read: try again, here or elsewhere.
 type QuorumError struct {
-	Node codec.NodeID // that asked, or led
-	// Silent is for how long at least no write quorum has answered.
-	Silent time.Duration
+	Node   codec.NodeID // that was asked, or led
+	Leader codec.NodeID // that it knew of: itself, or who did not answer it either
+	// Waited is for how long no write quorum has answered: a read since it began, a leader that stepped down for at least that.
+	Waited time.Duration
 	// Cause is the error of the context that ended first; nil where the leader stepped down.
 	Cause error
 }
 
 // Error names the node, how long it waited and the cause.
 func (e *QuorumError) Error() string {
-	s := fmt.Sprintf("no write quorum has answered node %d for %v", e.Node, e.Silent)
+	s := fmt.Sprintf("no write quorum has answered node %d for %v", e.Node, e.Waited)
+	if e.Leader != e.Node {
+		s = fmt.Sprintf("node %d has not told node %d for %v that it still leads", e.Leader, e.Node, e.Waited)
+	}
 	if e.Cause != nil {
 		s += ": " + e.Cause.Error()
 	}
@@ -150,6 +154,33 @@ func (e *QuorumError) Error() string {
 
 // Unwrap returns the cause.
 func (e *QuorumError) Unwrap() error { return e.Cause }
+
+// LagError is wrapped by a read whose context ended before this node had applied what it must have: nothing was read. Ask a
+// node that is not behind, or wait longer.
+type LagError struct {
+	Node           codec.NodeID
+	Index, Applied codec.Index // to be applied, and applied
+	Cause          error       // the context's
+}
+
+// Error names the node, both indexes and the cause.
+func (e *LagError) Error() string {
+	return fmt.Sprintf("node %d has applied entries up to %d, the read needs those up to %d: %v", e.Node, e.Applied, e.Index, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *LagError) Unwrap() error { return e.Cause }
+
+// ErrNoState is wrapped by reads on a witness, which has no state machine. Ask another node.
+var ErrNoState = errors.New("no state to read")
+
+// ErrLeaseReadsOff is wrapped by [Raft.LeaseRead] on a node without [Config.LeaseReads]. Set that on all nodes, or use
+// [Raft.EnsureLinearizable].
+var ErrLeaseReadsOff = errors.New("lease reads are off")
+
+// ErrLeaseReads is returned by [Raft.ForgetLeader] on a node with [Config.LeaseReads]: the leader may be answering reads on
+// the promise that was to be forgotten.
+var ErrLeaseReads = consensus.ErrLeaseReads
 
 // DiskStallError is the cause in the [UnknownError] of proposals whose leader stepped down because its disk flushed nothing
 // for [Config.DiskStallTimeout].

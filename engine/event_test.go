@@ -100,7 +100,7 @@ func TestEventsOfALeaderThatIsCutOff(t *testing.T) {
 		}
 		awaitEvent(t, s, anyEvent[PeerFailed])
 		e := awaitEvent(t, s, func(e RoleChanged) bool { return e.Before == RoleLeader })
-		if !errors.As(e.Cause, &quorum) || quorum.Silent != 250*time.Millisecond {
+		if !errors.As(e.Cause, &quorum) || quorum.Waited != 250*time.Millisecond {
 			t.Errorf("it stepped down because of %v, want a QuorumError", e.Cause)
 		}
 		awaitEvent(t, s, func(e LeaderChanged) bool { return e.Leader.ID == 0 })

@@ -20,7 +20,7 @@ func (r *Raft) SetSwitches(s Switches) error {
 
 // ForgetLeader makes a follower keep no lease for its leader any more: it grants votes at once, and may be told to
 // campaign, where the caller knows that the leader is gone. A leader that is not gone is followed again as soon as it is
-// heard. Errors: [ErrNoLeaderToForget]; what wraps [ErrStopped].
+// heard. Errors: [ErrNoLeaderToForget]; [ErrLeaseReads]; what wraps [ErrStopped].
 func (r *Raft) ForgetLeader() error {
 	return r.noted("leader forgotten", r.command(consensus.Input{Kind: consensus.InputForgetLeader}))
 }

@@ -42,6 +42,7 @@ type loop struct {
 	waitingSince consensus.Instant // when the log last flushed something of what waits, or that began to wait
 	stalled      bool              // the log has flushed nothing for too long
 	stalledSince consensus.Instant
+	reading      reading
 	lostBy       error               // why the newest leadership ended
 	sample       applySample         // shows how far the state machine is behind
 	told         codec.Vote          // of the leader that listeners were told of last; zero for none
@@ -142,6 +143,7 @@ func (l *loop) round() {
 	l.readMail()
 	l.endHandover()
 	l.takeProposals()
+	l.takeReads()
 	if l.now >= max(l.deadline, l.excused) {
 		l.step(consensus.Input{Kind: consensus.InputTick})
 	}
@@ -152,6 +154,7 @@ func (l *loop) round() {
 	}
 	l.feed()
 	l.sampleApply()
+	l.feedReads()
 	l.runErrands()
 	l.keeper.round()
 	if l.unwritten {
@@ -185,7 +188,7 @@ func (l *loop) sleep() {
 	if l.handoverEnd != 0 {
 		deadline = min(deadline, l.handoverEnd)
 	}
-	deadline = min(deadline, l.keeper.deadline())
+	deadline = min(deadline, l.keeper.deadline(), l.readDeadline())
 	if deadline < l.armed {
 		l.timer.Reset(time.Duration(deadline - l.clock()))
 		l.armed = deadline

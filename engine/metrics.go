@@ -91,6 +91,7 @@ type Counts struct {
 	Elections uint64 // campaigns begun
 	Frames    uint64 // proposed as leader
 	Entries   uint64 // in those frames
+	Reads     uint64 // rounds in which reads were confirmed, however many shared each
 	ColdReads uint64 // frames read back from the log for peers
 	Dropped   uint64 // packets dropped because too many waited for the loop
 	// Untrusted counts packets dropped because their sender's incarnation was not yet durable, or because another disk had
@@ -140,7 +141,7 @@ func (l *loop) collect() Metrics {
 			UnflushedBytes: l.commits.UnflushedBytes(), UnappliedBytes: l.bytes + l.applier.QueuedBytes(),
 		},
 		Counts: Counts{
-			Elections: s.Elections, Frames: l.frames, Entries: l.entries, ColdReads: l.streams.ColdReads(),
+			Elections: s.Elections, Frames: l.frames, Entries: l.entries, Reads: l.reading.rounds, ColdReads: l.streams.ColdReads(),
 			Dropped: l.box.droppedPackets(), Untrusted: l.untrusted, Malformed: l.malformed + s.Malformed, Disagreed: s.Disagreed,
 		},
 		Membership: l.sharedMembership(), Snapshots: l.keeper.metrics(&s),

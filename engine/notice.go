@@ -64,7 +64,7 @@ func (l *loop) noticeElections(before, now *consensus.Status) {
 func (l *loop) endedBy(e consensus.Ending) error {
 	switch e {
 	case consensus.EndedQuorum:
-		return &QuorumError{Node: l.cfg.NodeID, Silent: l.cfg.ElectionTimeoutMin}
+		return &QuorumError{Node: l.cfg.NodeID, Leader: l.cfg.NodeID, Waited: l.cfg.ElectionTimeoutMin}
 	case consensus.EndedDisk:
 		return &DiskStallError{Node: l.cfg.NodeID, Waits: l.diskWaits()}
 	}

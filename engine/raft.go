@@ -59,6 +59,9 @@ type Raft struct {
 	events    eventHub
 	watch     watchHub
 	callbacks callbackHub
+	reads     readGate
+	lease     leaseView
+	fresh     atomic.Pointer[freshness] // newest state that was read; nil for none
 
 	done    chan struct{}           // closed when the node has ended
 	failure error                   // why, when it ended by itself; set before done is closed

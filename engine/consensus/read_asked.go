@@ -30,7 +30,7 @@ type askedReads struct {
 }
 
 func (a *askedReads) start(cfg *Config, now Instant) {
-	a.first = rand.New(rand.NewPCG(cfg.Seed^uint64(now), ^uint64(cfg.Node))).Uint64()
+	a.first = rand.New(rand.NewPCG(cfg.Seed^cfg.Life^uint64(now), ^uint64(cfg.Node))).Uint64()
 }
 
 // askRead passes a read on to the leader.

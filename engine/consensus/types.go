@@ -80,9 +80,11 @@ type Config struct {
 	ClockDriftMax int
 	// Switches are what runs at start; [InputSwitch] changes them.
 	Switches Switches
-	// Seed starts the core's own random numbers; a run is a function of the seed and the inputs. It is to be another one in
-	// each life of a node, which names its reads by it.
+	// Seed starts the core's own random numbers; a run is a function of the seed and the inputs.
 	Seed uint64
+	// Life is to be another random number in each life of a node, which names its reads by it; where the instant of [New] is
+	// another in each it may be 0.
+	Life uint64
 }
 
 // Switches turn parts of the protocol off while a node runs. The zero value has everything on.
