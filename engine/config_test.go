@@ -55,6 +55,8 @@ func TestConfigRefusals(t *testing.T) {
 		{"SnapshotBytesPerSecond", func(c *Config) { c.SnapshotBytesPerSecond = 1023 },
 			"SnapshotBytesPerSecond is 1023, want 1024 or more, or below 0 for no limit"},
 		{"Snapshot.Interval", func(c *Config) { c.Snapshot.Interval = -1 }, "Snapshot.Interval is -1ns, want a duration above 0, or 0 for none"},
+		{"ClockDriftMax", func(c *Config) { c.ClockDriftMax = 5 }, "ClockDriftMax is 5, want 0 without LeaseReads"},
+		{"ClockDriftMax", func(c *Config) { c.LeaseReads, c.ClockDriftMax = true, 500_000 }, "ClockDriftMax is 500000, want 1 to 499999 millionths"},
 		{"CloseTimeout", func(c *Config) { c.CloseTimeout = -time.Second }, "CloseTimeout is -1s, want a duration above 0"},
 	}
 	for field, limits := range map[string][2]int{
@@ -92,7 +94,7 @@ func TestConfigRefusals(t *testing.T) {
 	// Every field has a range, but for those that take any value.
 	anything := map[string]bool{"Insecure": true, "Log": true, "Transport": true, "Seed": true, "Logger": true,
 		"DiskStallTimeout": true, "Switches": true, "NoLeaderRestore": true, "AllowLogReversion": true, "Witness": true,
-		"Keep": true, "SnapshotFS": true}
+		"Keep": true, "SnapshotFS": true, "LeaseReads": true}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		if tested[f.Name] == anything[f.Name] {
 			t.Errorf("field %s: tested %v, takes anything %v", f.Name, tested[f.Name], anything[f.Name])
@@ -122,13 +124,19 @@ func TestConsensusConfig(t *testing.T) {
 		Node: 7, Group: theGroup, ElectionTimeoutMin: time.Second, ElectionTimeoutMax: 2 * time.Second, HeartbeatInterval: 50 * time.Millisecond,
 		WindowBytesMax: 16 << 20, WindowFramesMax: 1024, DiskStallTimeout: 5 * time.Second, RestoreLeader: true, Seed: 3,
 	}
-	if got := cfg.consensus(); got != want {
+	got := cfg.consensus()
+	if again := cfg.consensus(); got.Life == again.Life {
+		t.Errorf("two lives are both named %d", got.Life)
+	}
+	if got.Life = 0; got != want {
 		t.Errorf("by default %+v, want %+v", got, want)
 	}
 	cfg.DiskStallTimeout, cfg.NoLeaderRestore, cfg.AllowLogReversion = -1, true, true
 	cfg.Switches = Switches{NoElections: true, NoHeartbeats: true, NoPreVote: true}
 	want.DiskStallTimeout, want.RestoreLeader, want.AllowLogReversion, want.Switches = 0, false, true, cfg.Switches
-	if got := cfg.consensus(); got != want {
+	cfg.LeaseReads, cfg.ClockDriftMax, want.LeaseReads, want.ClockDriftMax = true, 7, true, 7
+	got = cfg.consensus()
+	if got.Life = 0; got != want {
 		t.Errorf("with everything changed %+v, want %+v", got, want)
 	}
 }
