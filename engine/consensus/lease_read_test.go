@@ -136,7 +136,7 @@ func TestNoLeaseAfterATransfer(t *testing.T) {
 	want(t, "asked to campaign", l.leaseRead(2), false)
 	want(t, "until", l.c.Status().LeaseUntil, 0)
 	l.now = l.now.Add(20 * ms)
-	out = l.step(Input{Kind: InputTick}) // gives up, and appends an entry
+	l.step(Input{Kind: InputTick}) // gives up, and appends an entry
 	want(t, "gave up", l.c.Status().Transferee, 0)
 	l.flush()
 	l.beatAt(2, l.now)

@@ -109,7 +109,7 @@ func TestReadsAtTheInstantOfWhatWasSentBefore(t *testing.T) {
 	l.now++
 	out = l.step(Input{Kind: InputTick})
 	want(t, "heartbeats", len(to(out.Now, 2, codec.MessageHeartbeat)), 1)
-	out = l.read(2) // again at the instant of a message
+	l.read(2) // again at the instant of a message
 	want(t, "the first", l.answered(l.beatAt(2, l.now)).Token, 1)
 	want(t, "deadline for the second", l.out.Deadline, l.now+1)
 }

@@ -54,10 +54,10 @@ func (r *reports) check(s *logRun) {
 }
 
 // told returns what was reported so far.
-func (r *reports) told() (seq uint64, err error, calls int) {
+func (r *reports) told() (seq uint64, calls int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.seq, r.err, r.calls
+	return r.seq, r.calls, r.err
 }
 
 // group is one group's log and the model of it: a plain list of entries.
@@ -101,8 +101,6 @@ func (g *group) openAgain() codec.LogState {
 }
 
 func (g *group) last() codec.Index { return codec.Index(len(g.entries)) }
-
-func (g *group) lastID() codec.LogID { return g.idAt(g.last()) }
 
 // idAt returns the log id at an index that the log holds or begins behind.
 func (g *group) idAt(i codec.Index) codec.LogID {

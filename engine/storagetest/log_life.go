@@ -1,7 +1,6 @@
 package storagetest
 
 import (
-	"fmt"
 	"maps"
 
 	"github.com/millrace/millrace/codec"
@@ -68,7 +67,7 @@ var reportCases = []logCase{
 			g.append(1, 40)
 		}
 		g.wait(g.seq)
-		if seq, err, _ := g.reports.told(); seq != g.seq || err != nil {
+		if seq, _, err := g.reports.told(); seq != g.seq || err != nil {
 			s.Fatalf("reported up to %d with %v, want %d", seq, err, g.seq)
 		}
 	}},
@@ -96,7 +95,7 @@ var reportCases = []logCase{
 		b.wait(b.seq)
 		idle := s.group(3)
 		a.wait(a.append(1, 40))
-		if _, _, calls := idle.reports.told(); calls > 0 {
+		if _, calls, _ := idle.reports.told(); calls > 0 {
 			s.Fatalf("a group without writes was told %d times", calls)
 		}
 	}},
@@ -176,7 +175,7 @@ var closeCases = []logCase{
 		}
 		g.submit(codec.LogWrite{HasVote: true, Vote: codec.Vote{Leader: g.leader, Committed: true}})
 		s.close()
-		if seq, err, _ := g.reports.told(); seq != g.seq || err != nil {
+		if seq, _, err := g.reports.told(); seq != g.seq || err != nil {
 			s.Errorf("reported up to %d with %v when Close returned, want %d", seq, err, g.seq)
 		}
 		s.reopen()
@@ -187,10 +186,10 @@ var closeCases = []logCase{
 			g.append(2, 100)
 		}
 		s.close()
-		_, _, before := g.reports.told()
+		_, before, _ := g.reports.told()
 		s.open()
 		s.close()
-		if _, _, after := g.reports.told(); after != before {
+		if _, after, _ := g.reports.told(); after != before {
 			s.Errorf("flushed was called after Close")
 		}
 	}},
@@ -420,6 +419,6 @@ func (s *logRun) closePoisoned() {
 	l := s.log
 	s.log = nil
 	if err := l.Close(); err == nil {
-		s.Error(fmt.Sprintf("Close of a log that has failed returned %v", err))
+		s.Errorf("Close of a log that has failed returned %v", err)
 	}
 }

@@ -3,7 +3,6 @@ package storagetest
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"testing/iotest"
@@ -283,7 +282,7 @@ var restoreCases = []machineCase{
 		for _, n := range []int{0, len(state) / 2, len(state)} {
 			r := io.MultiReader(bytes.NewReader(state[:n]), iotest.ErrReader(errOfTest{}))
 			if err := s.life().m.(pipeline.Snapshotter).Restore(r); err == nil {
-				s.Fatal(fmt.Sprintf("Restore took %d of %d bytes, and then an error, for a whole state", n, len(state)))
+				s.Fatalf("Restore took %d of %d bytes, and then an error, for a whole state", n, len(state))
 			}
 		}
 	}},

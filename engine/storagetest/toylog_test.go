@@ -84,7 +84,6 @@ type toyState struct {
 	frames []codec.Frame
 	commit codec.Index
 	clean  bool
-	hidden map[codec.Index]bool // frames that are not found
 }
 
 func (s *toyState) clone() *toyState {

@@ -56,15 +56,6 @@ func (k *checker) purges(n *node, purge *codec.LogBase) {
 	k.s.purges++
 }
 
-// baseAt returns where a log begins that is purged up to an index.
-func (k *checker) baseAt(i codec.Index) codec.LogBase {
-	b := codec.LogBase{ID: k.committed[i-1].id}
-	if at := k.memberUpTo(i); !at.IsZero() {
-		b.Membership = codec.MembershipRecord{ID: at, Membership: k.pasts[at].membership.Clone()}
-	}
-	return b
-}
-
 // memberUpTo returns the log id of the newest committed membership up to an index, zero where there is none.
 func (k *checker) memberUpTo(i codec.Index) codec.LogID {
 	if at, _ := slices.BinarySearch(k.memberships, i+1); at > 0 {
