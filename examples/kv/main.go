@@ -30,8 +30,6 @@ const usage = `usage:
   kv remove ID                 take a node out of the cluster
 All but serve take -nodes with the HTTP addresses to ask, before their arguments.`
 
-var errUsage = errors.New("no command given")
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -44,8 +42,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 0:
-		fmt.Fprintln(os.Stderr, usage)
-		return errUsage
+		return fmt.Errorf("no command given, want one of these\n%s", usage)
 	case args[0] == "serve":
 		return serve(ctx, args[1:])
 	}
