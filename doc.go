@@ -4,13 +4,15 @@
 //
 //	cluster_benchmark/     measures clusters: workloads, histograms, comparisons, safety check
 //	        |
-//	     engine/           what a program embeds: Open, Initialize, Propose, Leader, Metrics, Close.
-//	        |              One loop per group owns that group's state.
-//	        |-- engine/consensus/   the protocol as a pure function: Step(now, input) -> output
+//	     engine/           what a program embeds. One loop per group owns that group's state.
+//	        |-- engine/consensus/    the protocol as a pure function: Step(now, input) -> output
+//	        |-- engine/shipment/     a snapshot's way to a peer
+//	        |-- engine/storagetest/  cases that a log or state machine of your own must pass
 //	        |
 //	  +-----+------+
 //	  |     |      |
-//	pipeline/ wal/  netio/   the stages of the hot path, the durable log, the network. Siblings: none imports another
+//	pipeline/ wal/  netio/   the stages of the hot path, the durable log, the network. Siblings: none imports another.
+//	  |     |                pipeline/session/ keeps what sessions were answered, wal/snapshot/ files of a state
 //	  |     |      |
 //	  +-----+------+
 //	        |
