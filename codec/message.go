@@ -132,7 +132,8 @@ func (k MessageKind) takes(bodySize int) bool {
 // PreVote marks a vote request that only asks whether the vote would be granted (thesis 9.6), and its reply; Transfer a
 // vote request made because the leader asked for it, which is heard although that leader's lease still runs.
 // WantSnapshot, in heartbeat replies, asks the leader for its snapshot, the follower's own being damaged or lost; Commit is
-// then the index that the follower's log begins behind, which the snapshot must reach. Mode is the sender's vote mode, 0 while it knows none. Layout, little endian:
+// then the index that the follower's log begins behind, which the snapshot must reach. Mode is the sender's vote mode, 0
+// while it knows none. Layout, little endian:
 //
 //	 0  4  bytes of the whole message, frame or data included
 //	 4  1  version
