@@ -141,3 +141,56 @@ func benchmarkCommitLatency(b *testing.B, reclaim string, size int) {
 	b.ReportMetric(float64(s.MovedBytes)/float64(s.BytesWritten), "moved/written")
 	mustClose(b, l)
 }
+
+// BenchmarkRecord puts a frame of 16 KiB into a batch of records, and takes it out again.
+func BenchmarkRecord(b *testing.B) {
+	f := makeFrame(b, 1, codec.LeaderID{Term: 1, Node: 1}, 1, codec.EntryNormal, make([]byte, 16<<10))
+	const log = 7
+	var batch batch
+	h := header{kind: kindFrame, log: log, previous: log, seq: 1}
+	batch.add(&h, f.Bytes(), f.Checksum())
+	src := slices.Clone(batch.bytes)
+	b.Run("add", func(b *testing.B) {
+		b.SetBytes(int64(len(src)))
+		b.ReportAllocs()
+		for b.Loop() {
+			batch.reset(1)
+			batch.add(&h, f.Bytes(), f.Checksum())
+		}
+	})
+	b.Run("read", func(b *testing.B) {
+		b.SetBytes(int64(len(src)))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := readRecord(src, log); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkOpen opens a log of 16 MiB: reads and checks every record, and repairs nothing.
+func BenchmarkOpen(b *testing.B) {
+	cfg := Config{Dir: filepath.Join(b.TempDir(), "node"), ClusterID: "bench", Node: 1, RecentBytesMax: 1}
+	l, err := Open(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	d, _ := drive(b, l, 1)
+	const frames, size = 1024, 16 << 10
+	for range frames {
+		d.append(1, size)
+	}
+	d.must(d.seq)
+	mustClose(b, l)
+	b.SetBytes(frames * size)
+	b.ReportAllocs()
+	for b.Loop() {
+		if l, err = Open(cfg); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		mustClose(b, l)
+		b.StartTimer()
+	}
+}

@@ -1,6 +1,10 @@
 package consensus
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/millrace/millrace/codec"
+)
 
 // BenchmarkLeaderPut is one batch through a leader of three: four steps (proposal, two acks, its own flush).
 func BenchmarkLeaderPut(b *testing.B) {
@@ -23,6 +27,38 @@ func BenchmarkFollowerPut(b *testing.B) {
 	}
 	if c.commit != c.log.last.Index {
 		b.Fatalf("commit %d, last entry %v", c.commit, c.log.last)
+	}
+}
+
+// BenchmarkReadIndex is a batch through a leader of three with a read of its own and one of a follower: six steps.
+func BenchmarkReadIndex(b *testing.B) {
+	_, put := steadyLeader(b, true)
+	b.ReportAllocs()
+	for b.Loop() {
+		put()
+	}
+}
+
+// BenchmarkHeartbeat is one heartbeat of a quiet leader of three, with both answers: three steps.
+func BenchmarkHeartbeat(b *testing.B) {
+	c, _ := steadyLeader(b, false)
+	var in Input
+	var out Output
+	now := c.lead.heartbeatAt
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(c.cfg.HeartbeatInterval)
+		in = Input{Kind: InputHeartbeat}
+		c.Step(now, &in, &out)
+		for peer := codec.NodeID(2); peer <= 3; peer++ {
+			in = Input{Kind: InputMessage, Peer: peer, Message: codec.Message{
+				Kind: codec.MessageHeartbeatReply, Status: codec.StatusOK, Group: testGroup, Vote: c.vote, Log: c.log.last, Stamp: int64(now),
+			}}
+			c.Step(now, &in, &out)
+		}
+	}
+	if c.Status().Role != Leader {
+		b.Fatalf("a %v at the end, want a leader", c.Status().Role)
 	}
 }
 
