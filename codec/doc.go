@@ -73,6 +73,7 @@
 //	compression.go  s2 and zstd bodies, and how they stay bounded
 //	base.go         where a log begins, with the membership in force there
 //	chunk.go        pieces of snapshots, as messages bring them
+//	forward.go      proposals on their way to the leader, and why it refuses them
 //	exchange.go     the structs that pipeline, wal and netio hand to each other
 //	reader.go       a small cursor for the formats of variable layout
 //	errors.go       the ways in which bytes fail to be a value

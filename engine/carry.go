@@ -252,6 +252,7 @@ func (l *loop) publishLeader() {
 		}
 	}
 	l.raft.setLeader(leader, l.status.Vote)
+	l.loseForwards(errLeaderChanged, func(f *forwarded) bool { return f.to != leader.ID })
 	l.logs.consensus.Info("leader", "node", leader.ID, "role", l.status.Role, "vote", l.status.Vote)
 	if l.told.Leader.Node != leader.ID || leader.ID != 0 && l.told != l.status.Vote {
 		l.told = codec.Vote{}

@@ -58,6 +58,7 @@ func (l *loop) shutdown() {
 		l.lose(&l.proposed[i], stopped)
 	}
 	l.proposed = nil
+	l.loseForwards(stopped, func(*forwarded) bool { return true })
 	for _, ask := range l.awaiting {
 		ask.reply <- &UnknownError{Cause: stopped}
 	}

@@ -83,6 +83,12 @@ type Config struct {
 	// caller, and its frames that its own disk has not flushed; beyond it no more proposals are taken. On every node it
 	// bounds what is handed to the state machine and not yet applied. Default 256 MiB.
 	UnappliedBytesMax int
+	// ForwardBytesMax bounds the proposals that wait for another node's answer, with 128 bytes for each, and those of other
+	// nodes that wait for this one's; beyond it more are refused with a [BusyError]. Default 16 MiB.
+	ForwardBytesMax int
+	// ForwardTimeout is how long a forwarded proposal waits for its answer at most, so that a lost one does not hold up a
+	// caller whose context has no deadline. Default 10 s.
+	ForwardTimeout time.Duration
 	// SessionsMax is how many client sessions the group keeps; one more evicts the one that was not heard of for longest. It
 	// goes into the log with each session that is opened on this node, so that all nodes go by the same. Default 4096.
 	SessionsMax int
@@ -149,6 +155,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.HeartbeatInterval, 50 * time.Millisecond},
 		{&c.DiskStallTimeout, 5 * time.Second},
 		{&c.CloseTimeout, 2 * time.Second},
+		{&c.ForwardTimeout, 10 * time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.byDefault
@@ -162,6 +169,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.IntakeBytesMax, 64 << 20},
 		{&c.FrameBytesMax, 1 << 20},
 		{&c.UnappliedBytesMax, 256 << 20},
+		{&c.ForwardBytesMax, 16 << 20},
 		{&c.SessionsMax, 4096},
 		{&c.SessionBytesMax, 64 << 10},
 		{&c.ReceiveBytesMax, 256 << 20},
@@ -237,6 +245,8 @@ func (c *Config) validate() error {
 		return &ConfigError{"ClockDriftMax", c.ClockDriftMax, "0 without LeaseReads"}
 	case c.LeaseReads && (c.ClockDriftMax < 1 || c.ClockDriftMax > 499_999):
 		return &ConfigError{"ClockDriftMax", c.ClockDriftMax, "1 to 499999 millionths"}
+	case c.ForwardTimeout < 0:
+		return &ConfigError{"ForwardTimeout", c.ForwardTimeout, "a duration above 0"}
 	case c.CloseTimeout < 0:
 		return &ConfigError{"CloseTimeout", c.CloseTimeout, "a duration above 0"}
 	case c.SnapshotCompression != codec.CompressionNone && c.SnapshotCompression != codec.CompressionZstd:
@@ -260,6 +270,7 @@ func (c *Config) validate() error {
 		{"IntakeBytesMax", c.IntakeBytesMax, 1, 1 << 40},
 		{"FrameBytesMax", c.FrameBytesMax, 1, codec.FrameBodyMax / 2},
 		{"UnappliedBytesMax", c.UnappliedBytesMax, 1, 1 << 40},
+		{"ForwardBytesMax", c.ForwardBytesMax, 1, 1 << 40},
 		{"SessionsMax", c.SessionsMax, 1, 1 << 20},
 		{"SessionBytesMax", c.SessionBytesMax, 1, 1 << 30},
 		{"ReceiveBytesMax", c.ReceiveBytesMax, 64 << 10, 1 << 40},

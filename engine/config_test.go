@@ -57,6 +57,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"Snapshot.Interval", func(c *Config) { c.Snapshot.Interval = -1 }, "Snapshot.Interval is -1ns, want a duration above 0, or 0 for none"},
 		{"ClockDriftMax", func(c *Config) { c.ClockDriftMax = 5 }, "ClockDriftMax is 5, want 0 without LeaseReads"},
 		{"ClockDriftMax", func(c *Config) { c.LeaseReads, c.ClockDriftMax = true, 500_000 }, "ClockDriftMax is 500000, want 1 to 499999 millionths"},
+		{"ForwardTimeout", func(c *Config) { c.ForwardTimeout = -time.Second }, "ForwardTimeout is -1s, want a duration above 0"},
 		{"CloseTimeout", func(c *Config) { c.CloseTimeout = -time.Second }, "CloseTimeout is -1s, want a duration above 0"},
 	}
 	for field, limits := range map[string][2]int{
@@ -65,7 +66,7 @@ func TestConfigRefusals(t *testing.T) {
 		"UnappliedBytesMax": {1, 1 << 40}, "ReceiveBytesMax": {64 << 10, 1 << 40}, "RecentBytesMax": {1, 1 << 40},
 		"SegmentBytes": {4 << 10, 1 << 30}, "SnapshotsKept": {1, 1000}, "SnapshotChunkBytes": {1 << 10, 1 << 20},
 		"SnapshotWindowBytes": {256 << 10, 1 << 30}, "SnapshotsSentMax": {1, codec.MembershipNodesMax},
-		"SessionsMax": {1, 1 << 20}, "SessionBytesMax": {1, 1 << 30},
+		"ForwardBytesMax": {1, 1 << 40}, "SessionsMax": {1, 1 << 20}, "SessionBytesMax": {1, 1 << 30},
 	} {
 		for _, value := range []int{-1, limits[1] + 1} {
 			cases = append(cases, struct {

@@ -64,7 +64,8 @@
 //     truncated and written again in between, so a late report can't credit an overwritten tail.
 //   - A follower learns of a commit with the next append or heartbeat. Nothing is sent for it alone.
 //   - Packets of a peer are dropped until its incarnation is durable here; see peers.go.
-//   - A proposal is refused at once on a node that does not lead; nothing is forwarded.
+//   - A proposal is refused at once on a node that does not lead, unless its caller asks for it to be forwarded. A forwarded
+//     one is sent once: only a caller, or a [Session], can know that it may be proposed again.
 //   - Which nodes talk to this one: any of the same cluster whose id was not seen with another incarnation. A node that
 //     lags behind a membership change must hear a leader it does not know, and answer it, or it could never catch up, so
 //     strangers can't be refused by the membership known here. The module drops what a stranger may not do, only so many
@@ -92,10 +93,11 @@
 //
 // # Reading order
 //
-// config.go and raft.go, what a program sees; submit.go and session.go; membership.go and change.go, leadership.go, the rest of it; loop.go, one
-// round; carry.go, what a step asks for; errand.go and change_errand.go; feed.go, the way to the state machine; readlog.go;
-// snapshots.go, snapshot_policy.go, snapshot_take.go, snapshot_start.go, snapshot_send.go, snapshot_receive.go, purge.go;
-// export.go, restore.go, restore_collect.go; mailbox.go and peers.go; close.go; metrics.go; errors.go; adapters.go, our log and transport.
+// config.go and raft.go, what a program sees; submit.go, session.go and forward.go; membership.go and change.go,
+// leadership.go, the rest of it; loop.go, one round; carry.go, what a step asks for; errand.go and change_errand.go;
+// feed.go, the way to the state machine; readlog.go; snapshots.go, snapshot_policy.go, snapshot_take.go,
+// snapshot_start.go, snapshot_send.go, snapshot_receive.go, purge.go; export.go, restore.go, restore_collect.go;
+// mailbox.go and peers.go; close.go; metrics.go; errors.go; adapters.go, our log and transport.
 //
 // cost_test.go measures what a dead, slow or removed peer costs the others, when asked to:
 //

@@ -129,8 +129,8 @@ var errLostLeadership = errors.New("this node lost its leadership")
 var errTransferEnded = errors.New("the target refused, or did not take over in time")
 
 // QuorumError says that a leader could not show that it still is one, since too few voters answered it. As the cause of an
-// [UnknownError] it says that the leader stepped down for that; see there for the proposal's fate. Returned by a read it says
-// that nothing was read: try again, here or elsewhere.
+// [UnknownError] it says that the leader stepped down for that; see there for the proposal's fate. Returned by a read it
+// says that nothing was read: try again, here or elsewhere.
 type QuorumError struct {
 	Node   codec.NodeID // that was asked, or led
 	Leader codec.NodeID // that it knew of: itself, or who did not answer it either
@@ -276,8 +276,8 @@ func (e *LeadershipError) Error() string {
 	return fmt.Sprintf("node %d does not lead under %v: its vote is %v", e.Node, e.Want, e.Vote)
 }
 
-// SessionExpiredError is the answer to a command of a [Session] that is gone: closed, or evicted for newer ones. This entry had
-// no effect; whether an earlier one with the same serial had can't be told any more. Open a new session.
+// SessionExpiredError is the answer to a command of a [Session] that is gone: closed, or evicted for newer ones. This entry
+// had no effect; whether an earlier one with the same serial had can't be told any more. Open a new session.
 type SessionExpiredError = session.ExpiredError
 
 // AppliedError is the answer to a command that took effect, once, and whose answer can't be given any more. Don't repeat it
@@ -294,8 +294,8 @@ var ErrInFlight = errors.New("another call waits for its answer")
 // errSerialAlone is returned by [Raft.Submit] for a mistake of the caller.
 var errSerialAlone = errors.New("proposal with a Serial and without a Session, which serials belong to")
 
-// OpenCommandError is the answer to a session's command whose fate is unknown, from this attempt or an earlier one. Propose it
-// again with [Session.Retry], at any node, or give it up.
+// OpenCommandError is the answer to a session's command whose fate is unknown, from this attempt or an earlier one. Propose
+// it again with [Session.Retry], at any node, or give it up.
 type OpenCommandError struct {
 	Session SessionID
 	Serial  uint64
@@ -309,6 +309,28 @@ func (e *OpenCommandError) Error() string {
 
 // Unwrap returns the cause.
 func (e *OpenCommandError) Unwrap() error { return e.Cause }
+
+// ForwardError is what another node said of a proposal that was forwarded to it: why it refused, after which the proposal
+// certainly did not happen, or, in an [UnknownError], why it does not know.
+type ForwardError struct {
+	Node codec.NodeID
+	Text string
+}
+
+// Error returns the node and its words.
+func (e *ForwardError) Error() string { return fmt.Sprintf("node %d: %s", e.Node, e.Text) }
+
+// errForwardedNotice is returned by [Raft.Submit] for a mistake of the caller.
+var errForwardedNotice = errors.New("proposal with Committed and Forward on a node that does not lead, where no notice comes")
+
+// errNoAnswer, errLaneBroke and errLeaderChanged are causes in the [UnknownError] of a forwarded proposal: no answer in
+// [Config.ForwardTimeout]; the connection broke, and with it either the proposal was lost or not; another leader is known,
+// or none. The caller finds out what became of it, or uses a [Session].
+var (
+	errNoAnswer      = errors.New("the leader did not answer in time")
+	errLaneBroke     = errors.New("the connection to the leader broke")
+	errLeaderChanged = errors.New("the leader changed before it had answered")
+)
 
 // NotLeaderError is the answer of a node that does not lead. Nothing was proposed; ask the leader.
 type NotLeaderError struct {

@@ -121,3 +121,50 @@ func ExampleRaft_Submit() {
 	// committed at index 3
 	// applied at index 3: 10 <nil>
 }
+
+// A program asks whichever node it talks to. One that does not lead passes the proposal on.
+func ExampleForwarding() {
+	net := &wire{nodes: map[codec.NodeID]*port{}}
+	var nodes []*engine.Raft
+	var members []codec.Node
+	for id := codec.NodeID(1); id <= 3; id++ {
+		node, err := engine.Open(engine.Config{
+			NodeID: id, ClusterID: "forwarding", Log: newSliceLog(), Transport: &port{net: net, id: id},
+		}, &deposits{})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		defer node.Close()
+		nodes = append(nodes, node)
+		members = append(members, codec.Node{ID: id})
+	}
+	ctx := context.Background()
+	if err := nodes[0].Initialize(ctx, codec.NewMembership(codec.OneLeaderPerTerm, members...)); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, node := range nodes {
+		if _, err := node.WaitLeader(ctx); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	for _, node := range nodes {
+		// Only one of them leads. If the leader changes now, Do goes on at the next one, and the amount still counts once.
+		session, err := node.OpenSession(ctx, engine.Forwarding())
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		result, err := session.Do(ctx, []byte("10"))
+		fmt.Printf("%s %v\n", result.Data, err)
+	}
+	result, err := nodes[1].Submit(ctx, engine.Proposal{Data: []byte("5"), Forward: true})
+	fmt.Printf("%s %v\n", result.Data, err)
+	// Output:
+	// 10 <nil>
+	// 20 <nil>
+	// 30 <nil>
+	// 35 <nil>
+}

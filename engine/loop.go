@@ -58,23 +58,24 @@ type loop struct {
 	in    consensus.Input
 	out   consensus.Output
 
-	trusted   map[codec.NodeID]bool // peers whose incarnation is durable
-	impostors map[codec.NodeID]bool // never trusted again in this life
-	unwritten bool                  // the membership may lack incarnations that this node knows
-	written   codec.LogID           // membership by which this leader wrote them down
-	status    consensus.Status      // after the newest step
-	batches   []*pipeline.Batch     // taken from the intake and not yet proposed, oldest first
-	proposed  []proposal            // accepted and not yet given to the applier, oldest first
-	noticed   []noticed             // accepted and not yet committed, where somebody wants to know of that; oldest first
-	bytes     int                   // of proposed
-	fed       codec.Index           // last index given to the applier
-	onDisk    bool                  // the state machine keeps its state on disk
-	feeding   bool                  // a cold frame for the applier is being read
-	feedSince uint64                // truncations of the log when that read began
-	awaiting  []flushAsk            // callers who wait for a write to be durable
-	errands   []errand              // of callers, begun and not answered
-	disagreed map[codec.NodeID]bool // peers with another vote mode of which a warning was logged
-	unheard   map[codec.NodeID]bool // peers of which nothing was heard since packets to them were lost, or ever
+	trusted    map[codec.NodeID]bool // peers whose incarnation is durable
+	impostors  map[codec.NodeID]bool // never trusted again in this life
+	unwritten  bool                  // the membership may lack incarnations that this node knows
+	written    codec.LogID           // membership by which this leader wrote them down
+	status     consensus.Status      // after the newest step
+	batches    []*pipeline.Batch     // taken from the intake and not yet proposed, oldest first
+	proposed   []proposal            // accepted and not yet given to the applier, oldest first
+	forwarding forwarding
+	noticed    []noticed             // accepted and not yet committed, where somebody wants to know of that; oldest first
+	bytes      int                   // of proposed
+	fed        codec.Index           // last index given to the applier
+	onDisk     bool                  // the state machine keeps its state on disk
+	feeding    bool                  // a cold frame for the applier is being read
+	feedSince  uint64                // truncations of the log when that read began
+	awaiting   []flushAsk            // callers who wait for a write to be durable
+	errands    []errand              // of callers, begun and not answered
+	disagreed  map[codec.NodeID]bool // peers with another vote mode of which a warning was logged
+	unheard    map[codec.NodeID]bool // peers of which nothing was heard since packets to them were lost, or ever
 	// memberOpen says that the effective membership was not committed when it was published, and settledNodes who
 	// belonged to the newest one that was.
 	memberOpen   bool
@@ -175,7 +176,7 @@ func (l *loop) finished() bool {
 	if l.failure != nil {
 		return true
 	}
-	return l.draining && (len(l.proposed) == 0 || l.now >= l.drainEnd)
+	return l.draining && (len(l.proposed) == 0 && l.forwarding.taken == 0 || l.now >= l.drainEnd)
 }
 
 // sleep waits for mail, proposals or the deadline. The timer is set again only where it would fire too late: one that
@@ -234,6 +235,7 @@ func (l *loop) readMail() {
 	l.noteFlushed()
 	for _, id := range m.downs {
 		l.streams.Reset(id)
+		l.loseForwards(errLaneBroke, func(f *forwarded) bool { return f.to == id })
 		l.noticeDown(id)
 		l.step(consensus.Input{Kind: consensus.InputPeerDown, Peer: id})
 	}
@@ -248,6 +250,7 @@ func (l *loop) readMail() {
 			l.fail(fmt.Errorf("reading the log for node %d: %w", cold.Peer, err))
 		}
 	}
+	l.sendAnswers(m.answers)
 	if m.feed != nil {
 		l.fedCold(m.feed)
 	}
@@ -303,6 +306,12 @@ func (l *loop) receive(p *codec.Packet) {
 		return
 	case codec.MessageSnapshotReply:
 		l.keeper.replied(p)
+		return
+	case codec.MessageForward:
+		l.takeForward(p)
+		return
+	case codec.MessageForwardReply:
+		l.forwardReplied(p)
 		return
 	}
 	in := consensus.Input{Kind: consensus.InputMessage, Peer: p.Node, Message: p.Message}

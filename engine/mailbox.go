@@ -17,6 +17,7 @@ type mail struct {
 	broken  []codec.NodeID       // peers whose snapshot lane may have lost packets
 	trusted []codec.NodeID       // peers whose incarnation is durable
 	cold    []pipeline.ColdFrame // frames read back for peers
+	answers []forwardAnswer      // to other nodes' proposals
 	feed    *coldFeed            // frame read back for the state machine
 	asks    []func(*loop)        // run by the loop; dropped by one that has ended
 	queries []chan<- Metrics     // of capacity 1; answered also by a loop that has ended
@@ -99,11 +100,12 @@ func (b *mailbox) deliver(packets []codec.Packet) {
 func (b *mailbox) take(into *mail) {
 	clear(into.packets)
 	clear(into.cold)
+	clear(into.answers)
 	clear(into.asks)
 	clear(into.queries)
 	empty := mail{
 		packets: into.packets[:0], downs: into.downs[:0], broken: into.broken[:0], trusted: into.trusted[:0],
-		cold: into.cold[:0], asks: into.asks[:0], queries: into.queries[:0],
+		cold: into.cold[:0], answers: into.answers[:0], asks: into.asks[:0], queries: into.queries[:0],
 	}
 	b.mu.Lock()
 	*into, b.mail = b.mail, empty

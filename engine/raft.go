@@ -128,7 +128,7 @@ func (r *Raft) start(sm StateMachine) error {
 	l := &loop{
 		raft: r, cfg: &r.cfg, logs: r.cfg.loggers(), box: r.box, intake: r.intake, groupLog: groupLog, transport: r.transport,
 		start: time.Now(), armed: consensus.Never, timer: time.NewTimer(time.Hour), trusted: map[codec.NodeID]bool{}, impostors: map[codec.NodeID]bool{},
-		disagreed: map[codec.NodeID]bool{}, unheard: map[codec.NodeID]bool{}, lostBy: errLostLeadership,
+		disagreed: map[codec.NodeID]bool{}, unheard: map[codec.NodeID]bool{}, lostBy: errLostLeadership, forwarding: newForwarding(),
 	}
 	l.timer.Stop()
 	if l.keeper, err = newKeeper(l, sm); err != nil {

@@ -28,8 +28,9 @@ type SessionID = session.ID
 // Sessions are bounded in number by [Config.SessionsMax]: a new one may evict the one that was not heard of for longest. An
 // evicted session is over, and its open commands stay unknown: they are refused, never executed again.
 type Session struct {
-	raft *Raft
-	id   SessionID
+	raft    *Raft
+	id      SessionID
+	forward bool
 
 	// mu guards what follows. No owner would do: callers share it and do not wait for each other. It is held for a look at
 	// a short list.
@@ -54,23 +55,43 @@ type SessionState struct {
 	Open []uint64
 }
 
-// OpenSession opens a session by an entry of its own. It must be called on the leader. Errors as [Raft.Propose]; after an
-// [UnknownError] a session may have been opened that nobody uses: it goes by eviction.
-func (r *Raft) OpenSession(ctx context.Context) (*Session, error) {
-	e := session.Entry{Op: session.OpRegister, Capacity: uint64(r.cfg.SessionsMax), BytesMax: uint64(r.cfg.SessionBytesMax)}
-	result, err := r.submit(ctx, &Proposal{Data: session.AppendEntry(nil, &e)}, codec.EntrySession)
+// SessionOption says how a [Session] works.
+type SessionOption func(*Session)
+
+// Forwarding lets a session work at a node that does not lead: what it proposes, its opening and end included, goes to the
+// leader, as with [Proposal].Forward.
+func Forwarding() SessionOption { return func(s *Session) { s.forward = true } }
+
+// OpenSession opens a session by an entry of its own. It must be called on the leader, but with [Forwarding]. Errors as
+// [Raft.Propose]; after an [UnknownError] a session may have been opened that nobody uses: it goes by eviction.
+func (r *Raft) OpenSession(ctx context.Context, options ...SessionOption) (*Session, error) {
+	s := &Session{raft: r, next: 1}
+	for _, option := range options {
+		option(s)
+	}
+	result, err := r.submit(ctx, &Proposal{Data: registration(&r.cfg), Forward: s.forward}, codec.EntrySession)
 	if err != nil {
 		return nil, err
 	}
-	return &Session{raft: r, id: SessionID(result.LogID.Index), next: 1}, nil
+	s.id = SessionID(result.LogID.Index)
+	return s, nil
+}
+
+// registration returns the entry that opens a session on a leader with that configuration.
+func registration(cfg *Config) []byte {
+	e := session.Entry{Op: session.OpRegister, Capacity: uint64(cfg.SessionsMax), BytesMax: uint64(cfg.SessionBytesMax)}
+	return session.AppendEntry(nil, &e)
 }
 
 // ResumeSession returns the session that a state describes, for use at node r, which need not be the one it was opened at.
 // Its open commands wait to be proposed again or given up. The state must be the newest: a serial that was used since for
 // another command would be taken for a retry of that. Whether the session still exists shows the first command. Errors: a
 // state that can't be.
-func ResumeSession(r *Raft, state SessionState) (*Session, error) {
+func ResumeSession(r *Raft, state SessionState, options ...SessionOption) (*Session, error) {
 	s := &Session{raft: r, id: state.ID, next: state.Next}
+	for _, option := range options {
+		option(s)
+	}
 	if state.ID == 0 || state.Next == 0 {
 		return nil, fmt.Errorf("session state with id %d and next serial %d, want both above 0", state.ID, state.Next)
 	}
@@ -117,7 +138,8 @@ func (s *Session) Retry(ctx context.Context, serial uint64, data []byte) (Result
 }
 
 // Do proposes data as a command and proposes it again, under the same serial, for as long as its fate is not known and ctx
-// allows. Errors as [Session.Propose]; an [OpenCommandError] when ctx ended, or when this node leads no more.
+// allows. Errors as [Session.Propose]; an [OpenCommandError] when ctx ended, or when this node leads no more. With
+// [Forwarding] it also goes on while no leader is known, and at the next one.
 func (s *Session) Do(ctx context.Context, data []byte) (Result, error) {
 	serial, err := s.Reserve()
 	if err != nil {
@@ -128,7 +150,7 @@ func (s *Session) Do(ctx context.Context, data []byte) (Result, error) {
 	for {
 		<-pause.C
 		result, err := s.Retry(ctx, serial, data)
-		if settled(err) || ctx.Err() != nil || !worthAnother(err) {
+		if settled(err) || ctx.Err() != nil || !s.worthAnother(err) {
 			return result, s.release(serial, err)
 		}
 		pause.Reset(s.raft.cfg.HeartbeatInterval)
@@ -136,7 +158,10 @@ func (s *Session) Do(ctx context.Context, data []byte) (Result, error) {
 }
 
 // worthAnother reports whether the same command may have better luck soon at the same node.
-func worthAnother(err error) bool {
+func (s *Session) worthAnother(err error) bool {
+	if s.forward && errors.As(err, new(*NotLeaderError)) {
+		return true
+	}
 	return errors.As(err, new(*UnknownError)) && !errors.Is(err, ErrStopped) || errors.Is(err, ErrBusy)
 }
 
@@ -184,7 +209,7 @@ func (s *Session) GiveUp(serial uint64) error {
 // [Raft.Propose]; it may be called again. A session that had gone already is no error.
 func (s *Session) Close(ctx context.Context) error {
 	e := session.Entry{Op: session.OpClose, Session: s.id}
-	_, err := s.raft.submit(ctx, &Proposal{Data: session.AppendEntry(nil, &e)}, codec.EntrySession)
+	_, err := s.raft.submit(ctx, &Proposal{Data: session.AppendEntry(nil, &e), Forward: s.forward}, codec.EntrySession)
 	if errors.As(err, new(*session.ExpiredError)) {
 		return nil
 	}
@@ -202,6 +227,7 @@ func (s *Session) submit(ctx context.Context, r *Raft, p *Proposal) (Result, err
 	}
 	e := session.Entry{Op: session.OpCommand, Session: s.id, Serial: serial, Answered: answered, Data: p.Data}
 	entry := *p
+	entry.Forward = p.Forward || s.forward
 	entry.Data = session.AppendEntry(make([]byte, 0, session.HeaderBytesMax+len(p.Data)), &e)
 	result, err := r.submit(ctx, &entry, codec.EntrySession)
 	return result, s.end(serial, p.Serial == 0, err)

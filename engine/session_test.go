@@ -23,9 +23,9 @@ func openSession(t *testing.T, r *Raft) *Session {
 	return s
 }
 
-func resume(t *testing.T, r *Raft, state SessionState) *Session {
+func resume(t *testing.T, r *Raft, state SessionState, options ...SessionOption) *Session {
 	t.Helper()
-	s, err := ResumeSession(r, state)
+	s, err := ResumeSession(r, state, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,9 @@ type Proposal struct {
 	Session *Session
 	// Serial of the command, one that [Session.Reserve] returned; 0 takes the next.
 	Serial uint64
+	// Forward sends the proposal to the leader where this node does not lead. It is sent once and never again: when the
+	// answer is lost, or the leader changes before it has answered, the fate of the proposal is unknown.
+	Forward bool
 	// Committed, when not nil, is called once the entry is committed, before it is applied: from then on it is never lost,
 	// though nobody knows its effect yet. It is called by the loop and must not block. Where Submit returns a result it was
 	// called before; where it returns an error, perhaps not.
@@ -29,7 +32,8 @@ type Proposal struct {
 
 // Submit proposes an entry with terms and otherwise does as [Raft.Propose]. Errors beside those: a [LeadershipError] where
 // IfLeader named another leadership than this node's when the entry was to be appended: it certainly did not happen. With a
-// session those of [Session.Propose].
+// session those of [Session.Propose]. Of a forwarded proposal also those of the leader, a [BusyError] of either node, and a
+// [ForwardError].
 func (r *Raft) Submit(ctx context.Context, p Proposal) (Result, error) {
 	if p.Session != nil {
 		return p.Session.submit(ctx, r, &p)
@@ -45,7 +49,11 @@ func (r *Raft) submit(ctx context.Context, p *Proposal, kind codec.EntryKind) (R
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
-	if !r.leads.Load() {
+	switch {
+	case r.leads.Load():
+	case p.Forward:
+		return r.forward(ctx, p, kind)
+	default:
 		return Result{}, r.notLeader()
 	}
 	return r.intake.Submit(ctx, &pipeline.Proposal{Data: p.Data, Kind: kind, IfLeader: p.IfLeader, Committed: p.Committed})
