@@ -21,6 +21,9 @@ func (p *Packet) Body() []byte {
 // Link is what a transport reports to. Every function may be called from any of the transport's goroutines, must not
 // block, and none is called after the transport's Close has returned.
 type Link struct {
+	// Incarnation is the identity of this node's log: what the transport must name to peers, whose Verify is given it. A
+	// transport that names another one is cut off as soon as the cluster has written down which disk belongs to whom.
+	Incarnation Incarnation
 	// Verify is asked before a peer's connection is accepted, with the node id and incarnation that its handshake
 	// claims. An error refuses the connection.
 	Verify func(NodeID, Incarnation) error

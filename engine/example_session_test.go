@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine"
@@ -139,7 +140,8 @@ func ExampleForwarding() {
 		nodes = append(nodes, node)
 		members = append(members, codec.Node{ID: id})
 	}
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	if err := nodes[0].Initialize(ctx, codec.NewMembership(codec.OneLeaderPerTerm, members...)); err != nil {
 		fmt.Println(err)
 		return

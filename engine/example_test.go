@@ -153,8 +153,7 @@ func (p *port) Send(lane codec.Lane, packets []codec.Packet) {
 	for _, packet := range packets {
 		p.net.mu.Lock()
 		to := p.net.nodes[packet.Node]
-		// The incarnation says that a node came back with another disk; here nodes never come back.
-		if to == nil || to.link.Verify(p.id, codec.Incarnation{byte(p.id)}) != nil {
+		if to == nil || to.link.Verify(p.id, p.link.Incarnation) != nil {
 			p.link.Down(packet.Node, lane)
 		} else {
 			packet.Node = p.id

@@ -182,6 +182,7 @@ func (r *Raft) link(l *loop) error {
 		l.trusted[id] = false // another disk came by that id before the membership told which one it is
 	}
 	return r.transport.Start(codec.Link{
+		Incarnation: r.log.Incarnation(),
 		Verify: func(id codec.NodeID, incarnation codec.Incarnation) error {
 			err := l.book.verify(id, incarnation)
 			if err != nil {

@@ -168,3 +168,12 @@ func (c *Config) listenAddress() (addr *net.TCPAddr, loopback bool, err error) {
 	addr = &net.TCPAddr{IP: found[0].IP, Port: number, Zone: found[0].Zone}
 	return addr, addr.IP.IsLoopback(), nil
 }
+
+// checkIncarnation returns why a transport of the given incarnation can't speak for who starts it. Where that is not said
+// anything goes.
+func checkIncarnation(node codec.NodeID, have codec.Incarnation, link *codec.Link) error {
+	if want := link.Incarnation; !want.IsZero() && have != want {
+		return fmt.Errorf("transport of node %d has the Incarnation %v, want %v, that of the node's log: %w", node, have, want, ErrConfig)
+	}
+	return nil
+}

@@ -8,8 +8,8 @@ var ErrClosed = errors.New("transport is closed")
 // ErrStarted is returned by Start of a transport that already runs. It is a mistake of the caller's order of calls.
 var ErrStarted = errors.New("transport is already started")
 
-// ErrConfig is wrapped by what [NewTCP] returns for a setting out of its range; the message names the field, its value
-// and what was expected. The caller corrects the setting.
+// ErrConfig is wrapped by what [NewTCP] returns for a setting out of its range, and Start for an incarnation that is not that
+// of the node's log; the message names the field, its value and what was expected. The caller corrects the setting.
 var ErrConfig = errors.New("invalid netio setting")
 
 // ErrInsecure is wrapped by what [NewTCP] returns for a listen address that other machines can reach while

@@ -36,6 +36,12 @@ func TestBugsOfTheCaller(t *testing.T) {
 		Send(codec.Lane, []codec.Packet)
 	}{tcp, inproc} {
 		mustPanic(t, "Verify, Deliver and Down", func() { _ = tr.Start(codec.Link{}) })
+		strange := newSink().link()
+		strange.Incarnation = codec.Incarnation{0xab}
+		if err := tr.Start(strange); !errors.Is(err, ErrConfig) ||
+			!strings.Contains(err.Error(), fmt.Sprintf("Incarnation %v, want %v", incarnation(1), strange.Incarnation)) {
+			t.Errorf("started for a log of another incarnation: %v", err)
+		}
 		for _, lane := range []codec.Lane{0, codec.LaneEnd} {
 			mustPanic(t, lane.String(), func() { tr.Send(lane, []codec.Packet{heartbeat(2, 1)}) })
 		}

@@ -172,8 +172,8 @@ type Inproc struct {
 	peers atomic.Pointer[map[codec.NodeID]bool] // replaced by SetPeers, never changed
 }
 
-// Start makes the node reachable and lets it send. Errors: [ErrClosed], [ErrStarted], and one that names the node when
-// its id is already in use in this network.
+// Start makes the node reachable and lets it send. Errors: [ErrClosed], [ErrStarted], [ErrConfig] where the link is that of
+// another incarnation, and one that names the node when its id is already in use in this network.
 func (p *Inproc) Start(link codec.Link) error {
 	if link.Verify == nil || link.Deliver == nil || link.Down == nil {
 		panic("BUG: a link needs Verify, Deliver and Down")
@@ -193,6 +193,9 @@ func (p *Inproc) join(link codec.Link) error {
 		return ErrClosed
 	case p.up:
 		return ErrStarted
+	}
+	if err := checkIncarnation(p.node, p.incarnation, &link); err != nil {
+		return err
 	}
 	p.network.mu.Lock()
 	defer p.network.mu.Unlock()

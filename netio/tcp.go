@@ -88,8 +88,8 @@ func NewTCP(cfg Config) (*TCP, error) {
 	return t, nil
 }
 
-// Start begins to listen, to dial the peers and to report to link. Errors: [ErrClosed], [ErrStarted], and that of the
-// system for an address that can't be listened on, naming it.
+// Start begins to listen, to dial the peers and to report to link. Errors: [ErrClosed], [ErrStarted], [ErrConfig] where the
+// link is that of another incarnation, and that of the system for an address that can't be listened on, naming it.
 func (t *TCP) Start(link codec.Link) error {
 	if link.Verify == nil || link.Deliver == nil || link.Down == nil {
 		panic("BUG: a link needs Verify, Deliver and Down")
@@ -101,6 +101,9 @@ func (t *TCP) Start(link codec.Link) error {
 		return ErrClosed
 	case t.started:
 		return ErrStarted
+	}
+	if err := checkIncarnation(t.cfg.Node, t.cfg.Incarnation, &link); err != nil {
+		return err
 	}
 	config := net.ListenConfig{KeepAliveConfig: t.keepAlive()}
 	listener, err := config.Listen(t.ctx, "tcp", t.listen.String())

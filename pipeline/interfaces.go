@@ -113,7 +113,8 @@ type GroupLog interface {
 }
 
 // Transport moves packets between nodes. Packets of one lane arrive in order; some may be lost, and then
-// [codec.Link].Down is called, or the peer misses them at its end of the connection; none is altered.
+// [codec.Link].Down is called, or the peer misses them at its end of the connection; none is altered or comes twice. To its
+// peers it speaks for the node with that id and [codec.Link].Incarnation.
 type Transport interface {
 	// Start begins to listen and to report to link.
 	Start(link codec.Link) error
