@@ -15,7 +15,8 @@ import (
 // transfer is a snapshot on its way from a leader to a peer, piece by piece.
 type transfer struct {
 	to     codec.NodeID
-	stream uint64 // of the newest request of the core
+	vote   codec.Vote // that the sender led under when it began; pieces may leave after that has ended
+	stream uint64     // of the newest request of the core
 	id     codec.SnapshotID
 	raw    *snapshot.Raw
 	base   *codec.LogBase // instead of a file, for a witness
@@ -41,7 +42,7 @@ func (n *node) shipSnapshots() {
 
 func (n *node) ship(q consensus.SnapshotSend) {
 	if t := n.transfers[q.To]; t != nil {
-		if t.stream = q.Stream; t.id.Log.Index >= q.AtLeast {
+		if t.stream = q.Stream; t.id.Log.Index >= q.AtLeast && t.vote == n.status.Vote {
 			if t.held == t.id.Size { // its end was lost, or what the peer had
 				t.sent = -1
 				n.sendPiece(t)
@@ -53,7 +54,7 @@ func (n *node) ship(q consensus.SnapshotSend) {
 	info, ok := n.snaps.store.Newest()
 	switch {
 	case q.MetadataOnly:
-		t := &transfer{to: q.To, stream: q.Stream, id: codec.SnapshotID{Log: q.Base.ID}, base: q.Base}
+		t := &transfer{to: q.To, vote: n.status.Vote, stream: q.Stream, id: codec.SnapshotID{Log: q.Base.ID}, base: q.Base}
 		n.transfers[q.To] = t
 		n.sendPiece(t)
 		return
@@ -76,7 +77,7 @@ func (n *node) ship(q consensus.SnapshotSend) {
 	}
 	n.s.transfersBegun++
 	n.s.tracef("node %d sends node %d its snapshot up to %v, %d bytes", n.id, q.To, info.Base.ID, info.Size)
-	t := &transfer{to: q.To, stream: q.Stream, id: info.ID(), raw: raw, sent: -1}
+	t := &transfer{to: q.To, vote: n.status.Vote, stream: q.Stream, id: info.ID(), raw: raw, sent: -1}
 	n.transfers[q.To] = t
 	n.sendPiece(t)
 }
@@ -106,7 +107,7 @@ func (n *node) sendPiece(t *transfer) {
 	t.silent++
 	t.pieces++
 	m := codec.Message{
-		Kind: codec.MessageSnapshot, Group: group, Vote: n.status.Vote, Mode: n.s.shape.mode, Log: t.id.Log, Stream: t.stream, Stamp: int64(n.now),
+		Kind: codec.MessageSnapshot, Group: group, Vote: t.vote, Mode: n.s.shape.mode, Log: t.id.Log, Stream: t.stream, Stamp: int64(n.now),
 	}
 	data := codec.SealData(codec.AppendSnapshotChunk(make([]byte, codec.DataHeaderSize), &chunk))
 	n.streams.Send(codec.LaneSnapshot, codec.Packet{Node: t.to, Message: m, Data: data}, codec.FrameMeta{})
@@ -161,7 +162,7 @@ func (n *node) reportLost() {
 	}
 }
 
-// sweepTransfers ends those that nobody needs any more.
+// sweepTransfers ends those that nobody needs any more, and those of a leadership that is over.
 func (n *node) sweepTransfers() {
 	if len(n.transfers) == 0 {
 		return
@@ -173,7 +174,7 @@ func (n *node) sweepTransfers() {
 		}
 	}
 	for _, o := range n.s.nodes {
-		if t := n.transfers[o.id]; t != nil && !needs[o.id] {
+		if t := n.transfers[o.id]; t != nil && (!needs[o.id] || t.vote != n.status.Vote) {
 			n.endTransfer(t)
 		}
 	}
@@ -182,7 +183,7 @@ func (n *node) sweepTransfers() {
 // transferReply takes a peer's word of what it has.
 func (n *node) transferReply(from codec.NodeID, m *codec.Message) {
 	t := n.transfers[from]
-	if t == nil || m.Log != t.id.Log || m.Vote != n.status.Vote {
+	if t == nil || m.Log != t.id.Log || m.Vote != t.vote {
 		return
 	}
 	if m.Status == codec.StatusRefused {
