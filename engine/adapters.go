@@ -44,8 +44,9 @@ func openLog(c *Config) (pipeline.Log, error) {
 }
 
 func newTransport(c *Config, incarnation codec.Incarnation) (pipeline.Transport, error) {
-	// The largest message is a frame of one proposal of the largest size, a full batch, or a membership.
-	message := codec.MessageHeaderSize + codec.FrameHeaderSize + 2*max(c.ProposalBytesMax, c.FrameBytesMax, 512<<10, c.SnapshotChunkBytes)
+	// The largest message is a frame of one proposal of the largest size, a full batch, a membership, or a piece of a
+	// snapshot, whose size is its sender's choice.
+	message := codec.MessageHeaderSize + codec.FrameHeaderSize + 2*max(c.ProposalBytesMax, c.FrameBytesMax, 512<<10, codec.SnapshotChunkBytesMax)
 	return netio.NewTCP(netio.Config{
 		Node: c.NodeID, ClusterID: c.ClusterID, Incarnation: incarnation, Listen: c.Listen, Insecure: c.Insecure,
 		MessageBytesMax: message, LaneBytesMax: 2*max(c.WindowBytesMax, c.SnapshotWindowBytes) + message,

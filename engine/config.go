@@ -122,7 +122,7 @@ type Config struct {
 	// SnapshotCompression of the files, and so of what is sent of them: none or zstd. Default none.
 	SnapshotCompression codec.Compression
 	// SnapshotChunkBytes is how much of a state is under one checksum, and how much of a file is sent in one message, 1 KiB to
-	// 1 MiB. Default 256 KiB. It must be the same on all nodes, as ProposalBytesMax must.
+	// 1 MiB. Default 256 KiB.
 	SnapshotChunkBytes int
 	// SnapshotWindowBytes bounds what is sent of a snapshot to one peer and not yet written there. Default 4 MiB: what 40 ms
 	// take at 100 MB/s.

@@ -85,7 +85,7 @@
 //   - A change that meets another one in progress is refused and not queued: the caller may want to look at what that one
 //     made. Only the moment until a new leader has committed its first entry is waited for.
 //   - At restart a state machine is given the newest intact snapshot and what the log holds behind it, an [OnDisk] one what
-//     it does not hold. It is restored while the node votes and takes entries: gigabytes are no reason to be silent. An older
+//     it does not hold. That is verified first, and restored while the node votes and takes entries already. An older
 //     snapshot serves where the newest is damaged, as far as the log reaches back; else the node waits for its leader's.
 //   - An on-disk one is
 //     given only what is durable in this node's own log too, or a crash could leave it with entries that the log lost and

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 
 	"github.com/millrace/millrace/codec"
@@ -23,8 +22,6 @@ const (
 
 // restoreToken tells the parts of one call of [Raft.Restore] from those of others.
 type restoreToken [16]byte
-
-func (t restoreToken) String() string { return hex.EncodeToString(t[:]) }
 
 // restoreEntry is the data of an entry of kind restore. Layout, little endian: version (1), step (1), token (16); a part has
 // its number, from 0 on (8), and its bytes; an end has the number of parts (8), the size of the state (8) and its

@@ -25,6 +25,7 @@ type setup struct {
 	Rate    int
 	Learner codec.NodeID // its id, in the child that leads
 	Clients int
+	Files   bool // the large part of the state is in a file
 }
 
 // command is a line to a child, reply the line it answers with.
@@ -62,7 +63,11 @@ func child(arg string) error {
 		return err
 	}
 	var err error
-	if m.sm, err = newArchive(filepath.Join(m.setup.Dir, "state")); err != nil {
+	dir := ""
+	if m.setup.Files {
+		dir = filepath.Join(m.setup.Dir, "state")
+	}
+	if m.sm, err = newArchive(dir); err != nil {
 		return err
 	}
 	cfg := engine.Config{

@@ -1,6 +1,7 @@
 package moving
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,8 +17,8 @@ import (
 	"github.com/millrace/millrace/engine"
 )
 
-// archive is a state machine with a small table in memory and a large body in a file that is never changed: a new one takes
-// its place.
+// archive is a state machine with a small table and a large body that is never changed: a new one takes its place. The body
+// is in a file, or, without a directory, in memory that the garbage collector knows nothing of.
 type archive struct {
 	dir string
 
@@ -28,10 +29,11 @@ type archive struct {
 	bodies int
 }
 
-// body is a file that is removed when nobody uses it any more.
+// body is freed when nobody uses it any more.
 type body struct {
-	file *os.File
+	io.ReaderAt
 	size int64
+	free func() error
 	mu   sync.Mutex
 	uses int
 }
@@ -49,12 +51,14 @@ func (b *body) release() error {
 	if b.uses--; b.uses > 0 {
 		return nil
 	}
-	return errors.Join(b.file.Close(), os.Remove(b.file.Name()))
+	return b.free()
 }
 
 func newArchive(dir string) (*archive, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	return &archive{dir: dir, table: map[uint64][]byte{}}, nil
 }
@@ -92,19 +96,55 @@ func (a *archive) Apply(entries []engine.Entry, _ []engine.Result) error {
 // grow replaces the body. The lock is held.
 func (a *archive) grow(from io.Reader, size int64) error {
 	a.bodies++
-	f, err := os.Create(filepath.Join(a.dir, fmt.Sprint("body", a.bodies)))
+	build := a.inFile
+	if a.dir == "" {
+		build = inMemory
+	}
+	b, err := build(from, size)
 	if err != nil {
 		return err
 	}
-	if n, err := io.CopyBuffer(&syncingWriter{f: f}, from, make([]byte, 256<<10)); err != nil || n != size {
-		return fmt.Errorf("body of %d bytes, %d were written: %w", size, n, err)
-	}
 	old := a.body
-	a.body = &body{file: f, size: size, uses: 1}
+	a.body = b
 	if old != nil {
 		return old.release()
 	}
 	return nil
+}
+
+func (a *archive) inFile(from io.Reader, size int64) (*body, error) {
+	f, err := os.Create(filepath.Join(a.dir, fmt.Sprint("body", a.bodies)))
+	if err != nil {
+		return nil, err
+	}
+	if n, err := io.CopyBuffer(&syncingWriter{f: f}, from, make([]byte, 256<<10)); err != nil || n != size {
+		return nil, fmt.Errorf("body of %d bytes, %d were written: %w", size, n, err)
+	}
+	return &body{ReaderAt: f, size: size, uses: 1, free: func() error { return errors.Join(f.Close(), os.Remove(f.Name())) }}, nil
+}
+
+func inMemory(from io.Reader, size int64) (*body, error) {
+	if size == 0 {
+		n, err := io.Copy(io.Discard, from)
+		return &body{ReaderAt: bytes.NewReader(nil), uses: 1, free: func() error { return nil }}, errors.Join(err, eof(n == 0))
+	}
+	b, free, err := allocate(size)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = io.ReadFull(from, b); err == nil {
+		var n int64
+		n, err = io.Copy(io.Discard, from)
+		err = errors.Join(err, eof(n == 0))
+	}
+	return &body{ReaderAt: bytes.NewReader(b), size: size, uses: 1, free: free}, err
+}
+
+func eof(ok bool) error {
+	if ok {
+		return nil
+	}
+	return errors.New("bytes behind the body")
 }
 
 // syncingWriter syncs now and then, so that the logs on the same disk never wait for gigabytes.
@@ -157,7 +197,7 @@ func (c *captured) WriteTo(w io.Writer) (int64, error) {
 	if err != nil || size == 0 {
 		return int64(n), err
 	}
-	m, err := io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(c.body.file, 0, size), make([]byte, 256<<10))
+	m, err := io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(c.body, 0, size), make([]byte, 256<<10))
 	return int64(n) + m, err
 }
 
@@ -213,7 +253,7 @@ func (a *archive) digest() (digest, error) {
 		return d, nil
 	}
 	h := crc32.NewIEEE()
-	n, err := io.Copy(h, io.NewSectionReader(a.body.file, 0, a.body.size))
+	n, err := io.Copy(h, io.NewSectionReader(a.body, 0, a.body.size))
 	d.Body, d.Bytes = uint64(h.Sum32()), n
 	return d, err
 }

@@ -13,6 +13,8 @@ var (
 	secondsFlag  = flag.Int("moving.seconds", 30, "how long the load runs alone before a state of -moving.mib moves")
 	clientsFlag  = flag.Int("moving.clients", 256, "clients of the load, a put at a time each")
 	rateFlag     = flag.Int("moving.rate", 0, "SnapshotBytesPerSecond; 0: the default")
+	niceFlag     = flag.Int("moving.nice", 0, "niceness of the learner's process, which would have processors of its own elsewhere")
+	filesFlag    = flag.Bool("moving.files", false, "keep the large part of the state in files instead of memory")
 	directoryArg = flag.String("moving.dir", "", "where the nodes keep their data; default: the test's own directory")
 )
 

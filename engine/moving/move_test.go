@@ -34,7 +34,11 @@ func start(t *testing.T, s setup) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, cmd: exec.Command(os.Args[0], childFlag, string(arg))}
+	args := []string{os.Args[0], childFlag, string(arg)}
+	if s.ID == s.Learner && *niceFlag != 0 {
+		args = append([]string{"nice", "-n", fmt.Sprint(*niceFlag)}, args...)
+	}
+	p := &process{t: t, cmd: exec.Command(args[0], args[1:]...)}
 	in, stdin, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +139,7 @@ func TestMoveToALearner(t *testing.T) {
 	var nodes []*process
 	var members []codec.Node
 	for id := codec.NodeID(1); id <= 4; id++ {
-		p := start(t, setup{ID: id, Dir: filepath.Join(dir, fmt.Sprint(id)), Rate: *rateFlag, Learner: 4, Clients: *clientsFlag})
+		p := start(t, setup{ID: id, Dir: filepath.Join(dir, fmt.Sprint(id)), Rate: *rateFlag, Learner: 4, Clients: *clientsFlag, Files: *filesFlag})
 		nodes = append(nodes, p)
 		if id < 4 {
 			members = append(members, p.node)

@@ -38,6 +38,7 @@ func TestStateLargerThanTheMemory(t *testing.T) {
 		}
 		node, err := engine.Open(engine.Config{
 			NodeID: id, ClusterID: "moving", Dir: filepath.Join(dir, fmt.Sprint(id), "node"), Listen: listen,
+			ElectionTimeoutMin: 10 * time.Second, ElectionTimeoutMax: 20 * time.Second, // a node verifies its snapshot before it answers
 			SnapshotBytesPerSecond: -1, Keep: engine.LogKeep{Entries: -1},
 		}, sm)
 		if err != nil {

@@ -145,9 +145,6 @@ func (s *Sender) Progress() Progress {
 	return s.progress
 }
 
-// ID returns what is sent.
-func (s *Sender) ID() codec.SnapshotID { return s.cfg.ID }
-
 // Vote returns the vote that it is sent under.
 func (s *Sender) Vote() codec.Vote { return s.cfg.Header.Vote }
 

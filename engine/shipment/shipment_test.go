@@ -189,13 +189,17 @@ func TestSnapshotArrivesWhole(t *testing.T) {
 				s := l.send(from, info, nil)
 				a := <-l.done
 				to.holds(t, info, state)
-				if a.Base.ID != atStep || a.Peer != leader || a.Message.Stream != 7 || a.Message.Vote != vote {
+				s.SetStream(8) // for what it asks from now on
+				if a.Base.ID != atStep || a.Info.ID() != info.ID() || s.Vote() != vote || a.Peer != leader || a.Message.Stream != 7 || a.Message.Vote != vote {
 					t.Fatalf("arrived: %+v", a)
 				}
 				synctest.Wait()
 				p, in := s.Progress(), r.Intake()
 				if p.Again != 0 || p.Sent != info.Size || p.Held != info.Size || in.Held != info.Size || in.Bytes != info.Size || in.From != leader {
 					t.Fatalf("sender %+v, receiver %+v, want %d bytes once", p, in, info.Size)
+				}
+				if a = <-l.done; a.Message.Stream != 8 {
+					t.Fatalf("asked on stream %d, want 8", a.Message.Stream)
 				}
 				<-l.done // the sender goes on asking until it is stopped: the leader may not have heard
 				s.end()
@@ -483,4 +487,18 @@ func TestWitnessTakesTheBaseAlone(t *testing.T) {
 		s.Wait()
 		r.Close()
 	})
+}
+
+func TestRefuseAnswersAPiece(t *testing.T) {
+	p := codec.Packet{Node: leader, Message: codec.Message{
+		Kind: codec.MessageSnapshot, Group: 7, Vote: vote, Log: atStep, Mode: codec.OneLeaderPerTerm, Stream: 5, Stamp: 6,
+	}}
+	own := codec.Vote{Leader: codec.LeaderID{Term: 9, Node: 3}, Committed: true}
+	r := Refuse(&p, own)
+	want := codec.Message{
+		Kind: codec.MessageSnapshotReply, Status: codec.StatusRefused, Group: 7, Vote: own, Log: atStep, Mode: codec.OneLeaderPerTerm, Stream: 5, Stamp: 6,
+	}
+	if r.Node != leader || r.Message != want {
+		t.Fatalf("refused with %+v to node %d, want %+v", r.Message, r.Node, want)
+	}
 }
