@@ -130,6 +130,9 @@ type Config struct {
 	// SnapshotBytesPerSecond bounds the bytes that a node sends of snapshots, to all peers together. Default 32 MiB: two
 	// gigabytes take a minute, and the disks of both ends have time for their logs. Below 0: no limit.
 	SnapshotBytesPerSecond int
+	// SnapshotWriteBytesPerSecond bounds how fast a node writes a snapshot that it takes, so that its log on the same disk does
+	// not wait for it. Default 128 MiB. Below 0: no limit.
+	SnapshotWriteBytesPerSecond int
 	// SnapshotsSentMax is to how many peers a node sends snapshots at once; others wait for their turn. Default 2.
 	SnapshotsSentMax int
 
@@ -181,6 +184,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.SnapshotChunkBytes, snapshot.ChunkBytesDefault},
 		{&c.SnapshotWindowBytes, max(4<<20, c.SnapshotChunkBytes)},
 		{&c.SnapshotBytesPerSecond, 32 << 20},
+		{&c.SnapshotWriteBytesPerSecond, 128 << 20},
 		{&c.SnapshotsSentMax, 2},
 	} {
 		if *d.value == 0 {
@@ -255,6 +259,8 @@ func (c *Config) validate() error {
 		return &ConfigError{"SnapshotDir", `""`, "a directory in SnapshotFS"}
 	case c.Snapshot.Interval < 0:
 		return &ConfigError{"Snapshot.Interval", c.Snapshot.Interval, "a duration above 0, or 0 for none"}
+	case c.SnapshotWriteBytesPerSecond >= 0 && c.SnapshotWriteBytesPerSecond < 1<<10:
+		return &ConfigError{"SnapshotWriteBytesPerSecond", c.SnapshotWriteBytesPerSecond, "1024 or more, or below 0 for no limit"}
 	case c.SnapshotBytesPerSecond >= 0 && c.SnapshotBytesPerSecond < 1<<10:
 		return &ConfigError{"SnapshotBytesPerSecond", c.SnapshotBytesPerSecond, "1024 or more, or below 0 for no limit"}
 	}

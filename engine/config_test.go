@@ -54,6 +54,8 @@ func TestConfigRefusals(t *testing.T) {
 		{"SnapshotCompression", func(c *Config) { c.SnapshotCompression = codec.CompressionS2 }, "SnapshotCompression is s2, want none or zstd"},
 		{"SnapshotBytesPerSecond", func(c *Config) { c.SnapshotBytesPerSecond = 1023 },
 			"SnapshotBytesPerSecond is 1023, want 1024 or more, or below 0 for no limit"},
+		{"SnapshotWriteBytesPerSecond", func(c *Config) { c.SnapshotWriteBytesPerSecond = 1023 },
+			"SnapshotWriteBytesPerSecond is 1023, want 1024 or more, or below 0 for no limit"},
 		{"Snapshot.Interval", func(c *Config) { c.Snapshot.Interval = -1 }, "Snapshot.Interval is -1ns, want a duration above 0, or 0 for none"},
 		{"ClockDriftMax", func(c *Config) { c.ClockDriftMax = 5 }, "ClockDriftMax is 5, want 0 without LeaseReads"},
 		{"ClockDriftMax", func(c *Config) { c.LeaseReads, c.ClockDriftMax = true, 500_000 }, "ClockDriftMax is 500000, want 1 to 499999 millionths"},

@@ -29,9 +29,7 @@ func newKeeper(l *loop, sm StateMachine) (*keeper, error) {
 	k := &keeper{l: l, sizes: newLogSizes(), sends: map[codec.NodeID]*sending{}, restoring: map[restoreToken]bool{}}
 	_, k.adopts = sm.(Adopter)
 	k.ending, k.end = context.WithCancelCause(context.Background())
-	if b := l.cfg.SnapshotBytesPerSecond; b > 0 {
-		k.limit = rate.NewLimiter(rate.Limit(b), max(l.cfg.SnapshotChunkBytes, b/20))
-	}
+	k.limit, k.writeLimit = limiter(l.cfg.SnapshotBytesPerSecond, l.cfg), limiter(l.cfg.SnapshotWriteBytesPerSecond, l.cfg)
 	if _, ok := sm.(Snapshotter); ok {
 		if err := k.openStore(); err != nil {
 			return nil, err
@@ -43,6 +41,15 @@ func newKeeper(l *loop, sm StateMachine) (*keeper, error) {
 		})
 	}
 	return k, nil
+}
+
+// limiter returns what lets so many bytes pass in a second, nil where that is below 0. A twentieth of them, or one chunk,
+// may pass at once.
+func limiter(bytesPerSecond int, cfg *Config) *rate.Limiter {
+	if bytesPerSecond < 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(bytesPerSecond), max(cfg.SnapshotChunkBytes, bytesPerSecond/20))
 }
 
 // openStore opens the directory of the group's snapshots. One below the log's is locked with that.

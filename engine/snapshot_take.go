@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"golang.org/x/time/rate"
+
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
 	"github.com/millrace/millrace/pipeline"
@@ -188,7 +190,7 @@ func (k *keeper) write(c *pipeline.Captured) (snapshot.Info, error) {
 	if c.Source == nil {
 		return w.Commit()
 	}
-	out := &endingWriter{ctx: k.ending, w: w}
+	out := &endingWriter{ctx: k.ending, w: w, limit: k.writeLimit}
 	switch err := joinClose(writeState(c.Source, out), c.Source); {
 	case out.err != nil:
 		return snapshot.Info{}, out.err // which the source may have swallowed
@@ -217,21 +219,32 @@ func joinClose(err error, c io.Closer) error {
 	return err
 }
 
-// endingWriter is a writer that ends with a context, and remembers its error.
+// endingWriter is a writer that ends with a context, takes its time, and remembers its error.
 type endingWriter struct {
-	ctx context.Context
-	w   io.Writer
-	err error
+	ctx   context.Context
+	w     io.Writer
+	limit *rate.Limiter // nil for none
+	err   error
 }
 
-func (e *endingWriter) Write(p []byte) (n int, err error) {
-	if e.err == nil {
-		e.err = context.Cause(e.ctx)
+func (e *endingWriter) Write(p []byte) (written int, err error) {
+	for len(p) > 0 && e.err == nil {
+		part := p
+		if e.limit != nil {
+			part = p[:min(len(p), e.limit.Burst())]
+			e.err = e.limit.WaitN(e.ctx, len(part))
+		}
+		if e.ctx.Err() != nil {
+			e.err = context.Cause(e.ctx)
+		}
+		if e.err == nil {
+			var n int
+			n, e.err = e.w.Write(part)
+			written += n
+			p = p[n:]
+		}
 	}
-	if e.err == nil {
-		n, e.err = e.w.Write(p)
-	}
-	return n, e.err
+	return written, e.err
 }
 
 // took runs in the loop when a snapshot is durable, or has failed. Who asked for what it does not hold goes on waiting.

@@ -394,3 +394,17 @@ func TestLogShrinksOnDisk(t *testing.T) {
 	c.propose("after the restart")
 	c.agree(3001)
 }
+
+func TestSnapshotsAreWrittenAtTheirRate(t *testing.T) {
+	o, _ := kept(clusterOptions{nodes: 1, memory: true, adjust: func(cfg *Config) {
+		quiet(cfg)
+		cfg.SnapshotChunkBytes, cfg.SnapshotWriteBytesPerSecond = 4<<10, 200<<10
+	}})
+	c := startCluster(t, o)
+	c.fill(200)
+	began := time.Now()
+	c.snapshot(1)
+	if took, bytes := time.Since(began), c.nodes[1].Metrics().Snapshots.NewestBytes; took < 800*time.Millisecond || bytes < 200_000 {
+		t.Fatalf("%d bytes took %v at 204800 a second", bytes, took)
+	}
+}

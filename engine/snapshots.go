@@ -41,15 +41,16 @@ type keeper struct {
 	full     int64             // size of the newest one that holds a state, 0 for not known
 	marker   codec.Index       // of a witness: what the policy counts from
 
-	take      taking
-	collector *collector            // of states that come through the log; nil without a store
-	restoring map[restoreToken]bool // those that a call in this life of the node brings
-	dropping  bool                  // the end of one that nobody brings is proposed
-	adopts    bool                  // the state machine can take a state of another log
-	receiver  *shipment.Receiver
-	arrived   *arrival // complete, and not installed yet
-	limit     *rate.Limiter
-	sends     map[codec.NodeID]*sending
+	take       taking
+	writeLimit *rate.Limiter         // of what is taken; nil for none
+	collector  *collector            // of states that come through the log; nil without a store
+	restoring  map[restoreToken]bool // those that a call in this life of the node brings
+	dropping   bool                  // the end of one that nobody brings is proposed
+	adopts     bool                  // the state machine can take a state of another log
+	receiver   *shipment.Receiver
+	arrived    *arrival // complete, and not installed yet
+	limit      *rate.Limiter
+	sends      map[codec.NodeID]*sending
 
 	taken, failed, installed uint64
 	installing               bool
