@@ -25,7 +25,9 @@ type Link struct {
 	// transport that names another one is cut off as soon as the cluster has written down which disk belongs to whom.
 	Incarnation Incarnation
 	// Verify is asked before a peer's connection is accepted, with the node id and incarnation that its handshake
-	// claims. An error refuses the connection.
+	// claims. An error refuses the connection. No acceptance outlives the transport of either node: one that restarts is
+	// asked about every peer again, since a crash may have taken what it had noted of them, and until it has noted a peer
+	// it hears nothing of what that one sends.
 	Verify func(NodeID, Incarnation) error
 	// Deliver hands over what one peer sent, in order of its lane. The slice may be reused after the call.
 	Deliver func([]Packet)

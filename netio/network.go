@@ -2,6 +2,7 @@ package netio
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -19,7 +20,7 @@ type Network struct {
 	cut   map[route]bool
 	// lost holds the lanes whose last packets were refused; true where more was refused after Down had been called.
 	lost map[routeLane]bool
-	// known holds the pairs of nodes, the smaller id first, that accepted each other, and their incarnations then.
+	// known holds the pairs of started nodes, the smaller id first, that accepted each other, and their incarnations then.
 	known map[route]identities
 }
 
@@ -51,7 +52,7 @@ func NewNetwork() *Network {
 }
 
 // Transport returns a new transport of a node. It takes part in the network from its Start to its Close. A node that
-// restarts gets a new one; its peers are asked to verify it again when its incarnation is another one.
+// restarts gets a new one, which meets its peers anew: both sides are asked to verify each other again.
 func (n *Network) Transport(node codec.NodeID, clusterID string, incarnation codec.Incarnation) *Inproc {
 	if node == 0 {
 		panic("BUG: node id 0")
@@ -119,6 +120,17 @@ func (n *Network) retell(which func(route) bool) {
 			c.from.gate.RUnlock()
 		}
 	}
+}
+
+// leave takes a node out, with its connections. Its next life may have forgotten whom it met: a crash can take what it
+// had noted of a peer. It must meet everybody anew, as over TCP, or it would never trust one that knows it already. And it
+// has sent nothing, so that nothing of its own is lost.
+func (n *Network) leave(node codec.NodeID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.nodes, node)
+	maps.DeleteFunc(n.known, func(pair route, _ identities) bool { return pair.from == node || pair.to == node })
+	maps.DeleteFunc(n.lost, func(l routeLane, _ bool) bool { return l.from == node })
 }
 
 // find returns the receiver of a lane that works, or nil; whether both sides have accepted each other before; and
@@ -361,9 +373,7 @@ func (p *Inproc) Close() error {
 	p.gate.Lock()
 	defer p.gate.Unlock()
 	if p.up {
-		p.network.mu.Lock()
-		delete(p.network.nodes, p.node)
-		p.network.mu.Unlock()
+		p.network.leave(p.node)
 	}
 	p.up, p.closed = false, true
 	return nil

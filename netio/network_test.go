@@ -77,6 +77,34 @@ func TestInprocPeersMeetBeforeTheFirstPacket(t *testing.T) {
 	}
 }
 
+// A node that restarts meets those anew that knew it: a crash may have taken what it had noted of them, whoever sends first.
+// What its last life has lost is nothing to it.
+func TestInprocPeersMeetAfterARestart(t *testing.T) {
+	for _, first := range []codec.NodeID{1, 2} {
+		n := NewNetwork()
+		stays, leaves, returns := newSink(), newSink(), newSink()
+		nodes := map[codec.NodeID]*Inproc{1: join(t, n, 1, stays), 2: join(t, n, 2, leaves)}
+		nodes[1].Send(codec.LaneControl, []codec.Packet{heartbeat(2, 1)})
+		n.Cut(2, 1)
+		nodes[2].Send(codec.LaneControl, []codec.Packet{heartbeat(1, 2)})
+		if err := nodes[2].Close(); err != nil {
+			t.Fatal(err)
+		}
+		nodes[2] = join(t, n, 2, returns)
+		n.HealAll()
+		if len(returns.downs) != 0 {
+			t.Errorf("the new life of node 2 is told of %v, which it did not send", returns.downs)
+		}
+		nodes[first].Send(codec.LaneControl, []codec.Packet{heartbeat(3-first, 3)})
+		if want := []codec.NodeID{1}; !slices.Equal(leaves.verified, want) || !slices.Equal(returns.verified, want) {
+			t.Errorf("node %d sends first: the lives of node 2 were asked about %v and %v, want %v each", first, leaves.verified, returns.verified, want)
+		}
+		if want := []codec.NodeID{2, 2}; !slices.Equal(stays.verified, want) {
+			t.Errorf("node %d sends first: node 1 was asked about %v, want %v", first, stays.verified, want)
+		}
+	}
+}
+
 func TestInprocCutIsOneWay(t *testing.T) {
 	n := NewNetwork()
 	sinks := []*sink{newSink(), newSink()}

@@ -31,6 +31,8 @@
 //   - snapshotcut_test.go: the same while nodes take snapshots, purge their logs and install what others send; and a cut before
 //     each single operation of taking and of installing one. After each there is an intact snapshot that reaches the log's
 //     beginning.
+//   - newnode_test.go: a cut before each operation of a node that gets to know its cluster. What it had noted of its peers is
+//     gone, and the cluster needs it at once.
 //   - ext4_linux_test.go: the whole node on loop-mounted ext4 that is shut down under it, and proof that the test fails
 //     when the sync of the group commit is taken out of the code; reclaim_linux_test.go: a log alone, while it gives back the
 //     space of old segments.
@@ -47,7 +49,8 @@
 //
 // put_test.go (identities), book_test.go (the checker), load_test.go (clients and state machine), disklog_test.go (logs
 // read without the engine), powerdisk_test.go (disks that lose power), child_test.go and parent_test.go (the process that
-// is killed, and its killer), then the tests; main_test.go has the flags.
+// is killed, and its killer), journal_test.go (what nodes say of themselves when a test fails), then the tests; main_test.go
+// has the flags.
 //
 // # Decisions
 //

@@ -268,19 +268,22 @@ func putUntil(ctx context.Context, s *seats, record recorder, id identity) error
 	}
 }
 
+// putOne puts until one put of a new client is acknowledged, and returns that.
+func putOne(ctx context.Context, s *seats, record recorder, client uint64) (last identity, err error) {
+	for serial := uint64(1); ; serial++ { // an unknown fate is possible here too, when leadership moves
+		last = identity{client, serial}
+		if err = putUntil(ctx, s, record, last); err == nil || ctx.Err() != nil {
+			return last, err
+		}
+	}
+}
+
 // finish proves that a cluster goes on: a last put is acknowledged and applied by every node, and every node's state
 // machine was given everything that was acknowledged in any life.
 func finish(ctx context.Context, s *seats, machines []*machine, b *book, client uint64) error {
-	var last identity
-	for serial := uint64(1); ; serial++ { // an unknown fate is possible here too, when leadership moves
-		last = identity{client, serial}
-		err := putUntil(ctx, s, b, last)
-		if err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			return err
-		}
+	last, err := putOne(ctx, s, b, client)
+	if err != nil {
+		return err
 	}
 	for i, m := range machines {
 		if err := m.await(ctx, last); err != nil {

@@ -32,6 +32,7 @@ type grid struct {
 	deposed  int // leaders cut off
 	taken    int // bytes
 	takers   int // cuts that took any
+	journal  journal
 
 	keeps     bool // snapshots
 	policy    engine.SnapshotPolicy
@@ -64,6 +65,7 @@ func (g *grid) open(i int) error {
 	}
 	cfg := nodeConfig(id, uint64(g.opened)*10)
 	cfg.Log, cfg.Transport = simLog{log}, g.net.Transport(id, clusterID, log.Incarnation())
+	cfg.Logger = g.journal.logger(i+1, g.opened)
 	g.machines[i] = newMachine()
 	var sm engine.StateMachine = g.machines[i]
 	if g.keeps {
@@ -80,11 +82,18 @@ func (g *grid) open(i int) error {
 
 // found opens all nodes for the first time and makes them a cluster.
 func (g *grid) found(ctx context.Context) error {
-	var members []codec.Node
 	for i := range g.disks {
 		if err := g.open(i); err != nil {
 			return err
 		}
+	}
+	return g.initialize(ctx)
+}
+
+// initialize makes the nodes a cluster.
+func (g *grid) initialize(ctx context.Context) error {
+	var members []codec.Node
+	for i := range g.seats {
 		n := g.seats[i].Load()
 		members = append(members, codec.Node{ID: n.NodeID(), Address: n.Addr()})
 	}
@@ -319,6 +328,9 @@ func (g *grid) underLoad(t *testing.T, seed uint64, test func(ctx context.Contex
 		t.Error(err)
 	} else if err := test(ctx); err != nil {
 		t.Error(err)
+	}
+	if t.Failed() {
+		t.Log(g.explain())
 	}
 	cancel()
 	if t.Failed() { // the nodes may be in any state: they answer everyone when they are closed

@@ -3,6 +3,7 @@ package crash
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -75,6 +76,13 @@ func (d *powerDisk) trip() {
 		d.off = true
 		close(d.tripped)
 	}
+}
+
+// condition says whether it has power and how slow it is.
+func (d *powerDisk) condition() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return fmt.Sprintf("without power %t, a sync takes up to %v", d.off, d.slow)
 }
 
 func (d *powerDisk) lie() {

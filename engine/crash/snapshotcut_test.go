@@ -165,7 +165,7 @@ func installWithCut(ctx context.Context, seed uint64, step int) (cut bool, err e
 	defer cancel()
 	g := newGrid(seed)
 	g.keeps, g.policy, g.kept = true, engine.SnapshotPolicy{Bytes: -1}, engine.LogKeep{Entries: -1}
-	defer func() { err = errors.Join(err, g.seats.close()) }()
+	defer func() { err = g.end(err) }()
 	if err := g.found(ctx); err != nil {
 		return false, err
 	}
@@ -285,7 +285,7 @@ func snapshotWithCut(ctx context.Context, seed uint64, step int) (cut bool, err 
 	defer cancel()
 	g := newGrid(seed)
 	g.keeps, g.policy, g.kept = true, engine.SnapshotPolicy{Bytes: -1}, engine.LogKeep{Entries: -1}
-	defer func() { err = errors.Join(err, g.seats.close()) }()
+	defer func() { err = g.end(err) }()
 	if err := g.found(ctx); err != nil {
 		return false, err
 	}
