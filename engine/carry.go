@@ -119,6 +119,7 @@ func (l *loop) noteStatus() {
 	}
 	if before.Role == consensus.Leader && !before.Blocked && (now.Role != consensus.Leader || now.Vote != before.Vote) {
 		l.abandonProposals()
+		l.box.signal() // what waits for room is refused now
 	}
 	l.reading.retry = 0
 	l.unwritten = l.unwritten || now.Role == consensus.Leader

@@ -323,13 +323,15 @@ func (e *ForwardError) Error() string { return fmt.Sprintf("node %d: %s", e.Node
 // errForwardedNotice is returned by [Raft.Submit] for a mistake of the caller.
 var errForwardedNotice = errors.New("proposal with Committed and Forward on a node that does not lead, where no notice comes")
 
-// errNoAnswer, errLaneBroke and errLeaderChanged are causes in the [UnknownError] of a forwarded proposal: no answer in
-// [Config.ForwardTimeout]; the connection broke, and with it either the proposal was lost or not; another leader is known,
-// or none. The caller finds out what became of it, or uses a [Session].
+// errNoAnswer, errLaneBroke, errLeaderChanged and errAnswerDropped are causes in the [UnknownError] of a forwarded proposal:
+// no answer in [Config.ForwardTimeout]; the connection broke, and with it either the proposal was lost or not; another leader
+// is known, or none; there was a result, for which this node has fallen too far behind to be sent it. The caller finds out
+// what became of it, or uses a [Session].
 var (
 	errNoAnswer      = errors.New("the leader did not answer in time")
 	errLaneBroke     = errors.New("the connection to the leader broke")
 	errLeaderChanged = errors.New("the leader changed before it had answered")
+	errAnswerDropped = errors.New("too many answers wait to be sent, the one to this proposal was dropped")
 )
 
 // NotLeaderError is the answer of a node that does not lead. Nothing was proposed; ask the leader.

@@ -27,13 +27,15 @@ func (d *deposits) Apply(entries []engine.Entry, results []engine.Result) error 
 
 // alone returns a node that leads a cluster of its own.
 func alone(sm engine.StateMachine) (*engine.Raft, error) {
-	net := &wire{nodes: map[codec.NodeID]*port{}}
-	node, err := engine.Open(engine.Config{NodeID: 1, ClusterID: "alone", Log: newSliceLog(), Transport: &port{net: net, id: 1}}, sm)
+	net, log := &wire{nodes: map[codec.NodeID]*port{}}, newSliceLog()
+	node, err := engine.Open(engine.Config{NodeID: 1, ClusterID: "alone", Log: log, Transport: &port{net: net, id: 1}}, sm)
 	if err != nil {
 		return nil, err
 	}
 	ctx := context.Background()
-	if err := node.Initialize(ctx, codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1})); err != nil {
+	// The node's disk is named at once, or the leader would do so by an entry of its own.
+	member := codec.Node{ID: 1, Incarnation: log.Incarnation()}
+	if err := node.Initialize(ctx, codec.NewMembership(codec.OneLeaderPerTerm, member)); err != nil {
 		return nil, errors.Join(err, node.Close())
 	}
 	_, err = node.WaitLeader(ctx)

@@ -23,6 +23,9 @@ type forwarding struct {
 	taken     int // bytes of other nodes' proposals that this one appends, or is about to, and has not answered
 }
 
+// idle reports whether nobody waits, neither here for another node nor there for this one.
+func (f *forwarding) idle() bool { return len(f.sent) == 0 && f.taken == 0 }
+
 func newForwarding() forwarding {
 	var b [8]byte
 	rand.Read(b[:])
@@ -31,7 +34,9 @@ func newForwarding() forwarding {
 
 // forwarded is one call that waits for another node's answer.
 type forwarded struct {
-	proposal pipeline.Proposal
+	ctx      context.Context
+	proposal pipeline.Proposal // without its data once it was sent
+	cost     int
 	token    uint64
 	to       codec.NodeID
 	stamp    int64
@@ -65,32 +70,43 @@ func (r *Raft) forward(ctx context.Context, p *Proposal, kind codec.EntryKind) (
 	defer cancel()
 	f := &forwarded{
 		proposal: pipeline.Proposal{Data: append([]byte(nil), p.Data...), Kind: kind, IfLeader: p.IfLeader},
-		reply:    make(chan fate, 1),
+		ctx:      ctx, cost: forwardCost(p.Data), reply: make(chan fate, 1),
 	}
 	if !r.box.post(func(m *mail) { m.asks = append(m.asks, func(l *loop) { l.sendForward(f) }) }) {
 		return Result{}, r.stopped()
 	}
+	return r.awaitForward(f)
+}
+
+// awaitForward waits for the answer, for the call's context, or for the end of this node.
+func (r *Raft) awaitForward(f *forwarded) (Result, error) {
+	ended := false
 	select {
 	case o := <-f.reply:
 		return o.result, o.err
-	case <-ctx.Done():
-		unknown := &UnknownError{Cause: context.Cause(ctx)}
-		r.box.post(func(m *mail) { m.asks = append(m.asks, func(l *loop) { l.endForward(f, Result{}, unknown) }) })
-		return Result{}, unknown
+	case <-f.ctx.Done():
+		ended = true
 	case <-r.done:
 	}
 	select {
-	case o := <-f.reply: // the loop had begun with it
+	case o := <-f.reply: // it came at the same moment, or the loop had begun with it
 		return o.result, o.err
 	default:
+	}
+	if !ended {
 		return Result{}, r.stopped()
 	}
+	unknown := &UnknownError{Cause: context.Cause(f.ctx)}
+	r.box.post(func(m *mail) { m.asks = append(m.asks, func(l *loop) { l.endForward(f, Result{}, unknown) }) })
+	return Result{}, unknown
 }
 
 // sendForward sends a caller's proposal to the leader. Where this node leads by now it goes the usual way.
 func (l *loop) sendForward(f *forwarded) {
-	leader, cost := l.status.Leader, forwardCost(f.proposal.Data)
+	leader := l.status.Leader
 	switch {
+	case f.ctx.Err() != nil:
+		return // nobody waits any more
 	case l.failure != nil || l.draining:
 		f.answer(Result{}, l.stopCause())
 		return
@@ -102,16 +118,17 @@ func (l *loop) sendForward(f *forwarded) {
 			f.answer(Result{}, err)
 		}
 		return
-	case l.forwarding.sentBytes > 0 && l.forwarding.sentBytes+cost > l.cfg.ForwardBytesMax:
+	case l.forwarding.sentBytes > 0 && l.forwarding.sentBytes+f.cost > l.cfg.ForwardBytesMax:
 		f.answer(Result{}, &BusyError{What: "forwarded proposals", Bytes: l.forwarding.sentBytes, Limit: l.cfg.ForwardBytesMax})
 		return
 	}
 	l.forwarding.token++
 	f.token, f.to, f.stamp = l.forwarding.token, leader, int64(l.now)
 	l.forwarding.sent[f.token] = f
-	l.forwarding.sentBytes += cost
+	l.forwarding.sentBytes += f.cost
 	body := codec.AppendForward(make([]byte, codec.DataHeaderSize, codec.DataHeaderSize+codec.ForwardHeaderSize+len(f.proposal.Data)),
 		&codec.Forward{Kind: f.proposal.Kind, IfLeader: f.proposal.IfLeader, Data: f.proposal.Data})
+	f.proposal.Data = nil
 	m := codec.Message{
 		Kind: codec.MessageForward, Group: theGroup, Vote: l.status.Vote, Stream: f.token, Stamp: f.stamp,
 	}
@@ -133,7 +150,7 @@ func (l *loop) endForward(f *forwarded, r Result, err error) {
 		return
 	}
 	delete(l.forwarding.sent, f.token)
-	l.forwarding.sentBytes -= forwardCost(f.proposal.Data)
+	l.forwarding.sentBytes -= f.cost
 	f.answer(r, err)
 }
 
@@ -158,23 +175,24 @@ func (l *loop) forwardReplied(p *codec.Packet) {
 }
 
 // takeForward proposes what a peer sent, and answers it. A peer that does not find the leader here is told so, which is
-// proof that nothing was appended.
+// proof that nothing was appended. So is one whose proposal can't be read, perhaps of a newer version than this one, and one
+// that is no member.
 func (l *loop) takeForward(p *codec.Packet) {
-	proposal, err := l.readForward(p)
-	if err != nil {
-		l.malformed++
-		l.logs.consensus.Warn("dropped a forwarded proposal", "peer", p.Node, "err", err)
-		return
-	}
 	answer := codec.Packet{Node: p.Node, Message: codec.Message{
 		Kind: codec.MessageForwardReply, Group: theGroup, Vote: l.status.Vote, Stream: p.Message.Stream, Stamp: p.Message.Stamp,
 	}}
+	proposal, err := l.readForward(p)
 	cost, limit := forwardCost(proposal.Data), max(l.cfg.ProposalBytesMax, l.cfg.FrameBytesMax)
 	switch {
+	case err != nil:
+		l.malformed++
+		l.logs.consensus.Warn("refused a forwarded proposal", "peer", p.Node, "err", err)
 	case l.failure != nil:
 		err = l.stopCause()
 	case l.status.Leader != l.cfg.NodeID && !l.held():
 		err = l.raft.notLeader()
+	case !l.isMember(p.Node):
+		err = fmt.Errorf("node %d: %w", p.Node, ErrNotMember)
 	case l.forwarding.taken > 0 && l.forwarding.taken+cost > l.cfg.ForwardBytesMax:
 		err = &BusyError{What: "proposals of other nodes", Bytes: l.forwarding.taken, Limit: l.cfg.ForwardBytesMax}
 	default:
@@ -189,6 +207,15 @@ func (l *loop) takeForward(p *codec.Packet) {
 		return
 	}
 	l.forwarding.taken += cost
+}
+
+func (l *loop) isMember(id codec.NodeID) bool {
+	m := l.core.Membership()
+	if m == nil {
+		return false
+	}
+	_, is := m.Node(id)
+	return is
 }
 
 // readForward returns what a peer wants proposed. What can't be applied must not enter the log: it would stop every node.
@@ -217,11 +244,17 @@ type forwardAnswer struct {
 	cost   int
 }
 
-// sendAnswers sends the answers to other nodes' proposals.
+// sendAnswers sends the answers to other nodes' proposals. Those for a peer to which a frame must be read first wait behind
+// it; results that are more than may wait are left out, and their callers told so.
 func (l *loop) sendAnswers(answers []forwardAnswer) {
 	for i := range answers {
+		p := &answers[i].packet
 		l.forwarding.taken -= answers[i].cost
-		l.streams.Send(codec.LaneAppend, answers[i].packet, codec.FrameMeta{})
+		held := l.streams.HeldData(p.Node)
+		if p.Message.Status == codec.StatusOK && held > 0 && held+len(p.Data.Bytes()) > l.cfg.ForwardBytesMax {
+			fillAnswer(p, Result{}, &UnknownError{LogID: p.Message.Log, Cause: errAnswerDropped}, 0)
+		}
+		l.streams.Send(codec.LaneAppend, *p, codec.FrameMeta{})
 	}
 }
 
@@ -260,6 +293,8 @@ func refusalOf(err error) (codec.Refusal, codec.LogID) {
 	case errors.As(err, &unknown):
 		r.Reason, r.Text = codec.RefusalUnknown, unknown.Cause.Error()
 		return r, unknown.LogID
+	case errors.Is(err, ErrStopped): // it takes proposals no more than one that does not lead: they are for the next leader
+		r.Reason, r.Text = codec.RefusalNotLeader, ""
 	case errors.As(err, &notLeader):
 		r.Reason, r.Text = codec.RefusalNotLeader, notLeader.Leader.Address
 		r.Numbers[0] = uint64(notLeader.Leader.ID)

@@ -262,10 +262,24 @@ func (p *rawPeer) send(payload []byte) {
 	p.net.Send(codec.LaneAppend, []codec.Packet{{Node: 1, Message: m, Data: codec.SealData(body)}})
 }
 
+// join makes the peer a learner of the cluster that node 1 leads.
+func (p *rawPeer) join(r *Raft) {
+	p.t.Helper()
+	if _, err := r.ChangeMembership(p.t.Context(), AddLearner(codec.Node{ID: 2})); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // ask sends a proposal and returns the answer: the log id and data, or the error.
 func (p *rawPeer) ask(f codec.Forward) (Result, error) {
 	p.t.Helper()
-	p.send(codec.AppendForward(nil, &f))
+	return p.answer(codec.AppendForward(nil, &f), f.IfLeader)
+}
+
+// answer sends a payload and returns the answer to it.
+func (p *rawPeer) answer(payload []byte, want codec.LeaderID) (Result, error) {
+	p.t.Helper()
+	p.send(payload)
 	a := <-p.answers
 	if a.Message.Stream != p.token || a.Message.Stamp != 77 || a.Node != 1 {
 		p.t.Fatalf("answered %+v to token %d", a.Message, p.token)
@@ -277,7 +291,7 @@ func (p *rawPeer) ask(f codec.Forward) (Result, error) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return Result{}, refusalError(1, a.Message.Log, f.IfLeader, &refusal)
+	return Result{}, refusalError(1, a.Message.Log, want, &refusal)
 }
 
 func normal(data string) codec.Forward {
@@ -311,6 +325,7 @@ func TestLeaderAnswersForwardedProposals(t *testing.T) {
 		c.ProposalBytesMax, c.FrameBytesMax, c.SessionsMax = 1000, 1000, 1
 	})
 	p := newRawPeer(t, net, 2)
+	p.join(r)
 	for _, size := range []string{"0", "1", "1000"} {
 		if got, err := p.ask(normal(size)); err != nil || fmt.Sprint(len(got.Data)) != size || got.LogID.IsZero() {
 			t.Errorf("an answer of %s bytes: %d, %v, %v", size, len(got.Data), got.LogID, err)
@@ -351,10 +366,12 @@ func TestLeaderAnswersForwardedProposals(t *testing.T) {
 		t.Errorf("a command of a session that was evicted: %v", err)
 	}
 	before := r.Metrics().Counts.Malformed
-	p.send([]byte{9})
-	p.send(codec.AppendForward(nil, &codec.Forward{Kind: codec.EntrySession, Data: []byte("no session entry")}))
-	if _, err := p.ask(normal("0")); err != nil {
-		t.Fatal(err)
+	var refused *ForwardError
+	if _, err := p.answer([]byte{9}, codec.LeaderID{}); !errors.As(err, &refused) || !strings.Contains(err.Error(), "proposal of version 9, want 1") {
+		t.Errorf("a proposal of another version: %v", err)
+	}
+	if _, err := p.ask(codec.Forward{Kind: codec.EntrySession, Data: []byte("\x02 no session entry")}); !errors.As(err, &refused) {
+		t.Errorf("no session entry: %v", err)
 	}
 	if n := r.Metrics().Counts.Malformed - before; n != 2 {
 		t.Errorf("%d of 2 unreadable proposals are counted", n)
@@ -369,6 +386,7 @@ func TestLeaderBoundsForwardedProposals(t *testing.T) {
 		c.ForwardBytesMax = 300
 	})
 	p := newRawPeer(t, net, 2)
+	p.join(r)
 	a := normal("a")
 	p.send(codec.AppendForward(nil, &a))
 	<-sm.entered
@@ -377,7 +395,7 @@ func TestLeaderBoundsForwardedProposals(t *testing.T) {
 		t.Fatalf("beyond the bound: %v", err)
 	}
 	p.send(codec.AppendForward(nil, &a)) // fits
-	until(t, "the second to be taken", func() bool { return r.Metrics().Commit == 4 })
+	until(t, "the second to be taken", func() bool { return r.Metrics().Entries == 2 })
 	closed := make(chan error, 1)
 	go func() { closed <- r.Close() }() // waits for both to be answered
 	close(sm.gate)
@@ -416,7 +434,8 @@ func TestRefusalsKeepTheirMeaning(t *testing.T) {
 		{&SessionExpiredError{Session: 9}, &SessionExpiredError{Session: 9}},
 		{&AppliedError{Session: 9, Serial: 3, LogID: at}, &AppliedError{Session: 9, Serial: 3, LogID: at}},
 		{&SessionAnsweredError{Session: 9, Serial: 3, Answered: 4}, &SessionAnsweredError{Session: 9, Serial: 3, Answered: 4}},
-		{fmt.Errorf("so %w", ErrStopped), &ForwardError{7, "so stopped"}},
+		{fmt.Errorf("so %w", ErrStopped), &NotLeaderError{Node: 7}},
+		{ErrNotMember, &ForwardError{7, "not a member"}},
 		{&session.WindowError{Session: 9, Serial: 2000}, &ForwardError{7, (&session.WindowError{Session: 9, Serial: 2000}).Error()}},
 	} {
 		var p codec.Packet
@@ -440,8 +459,8 @@ func TestRefusalsKeepTheirMeaning(t *testing.T) {
 func TestStrangeAnswersAreNoAnswers(t *testing.T) {
 	l := &loop{forwarding: newForwarding(), cfg: &Config{}}
 	token := l.forwarding.token + 1
-	f := &forwarded{token: token, to: 2, stamp: 5, reply: make(chan fate, 1)}
-	l.forwarding.sent[token], l.forwarding.sentBytes = f, forwardCost(nil)
+	f := &forwarded{cost: 9, token: token, to: 2, stamp: 5, reply: make(chan fate, 1)}
+	l.forwarding.sent[token], l.forwarding.sentBytes = f, 9
 	ok := codec.Message{Kind: codec.MessageForwardReply, Status: codec.StatusOK, Stream: token, Stamp: 5}
 	for _, change := range []func(*codec.Packet){
 		func(p *codec.Packet) { p.Node = 3 },

@@ -176,7 +176,7 @@ func (l *loop) finished() bool {
 	if l.failure != nil {
 		return true
 	}
-	return l.draining && (len(l.proposed) == 0 && l.forwarding.taken == 0 || l.now >= l.drainEnd)
+	return l.draining && (len(l.proposed) == 0 && l.forwarding.idle() || l.now >= l.drainEnd)
 }
 
 // sleep waits for mail, proposals or the deadline. The timer is set again only where it would fire too late: one that
@@ -235,7 +235,6 @@ func (l *loop) readMail() {
 	l.noteFlushed()
 	for _, id := range m.downs {
 		l.streams.Reset(id)
-		l.loseForwards(errLaneBroke, func(f *forwarded) bool { return f.to == id })
 		l.noticeDown(id)
 		l.step(consensus.Input{Kind: consensus.InputPeerDown, Peer: id})
 	}
@@ -244,6 +243,9 @@ func (l *loop) readMail() {
 	}
 	for i := range m.packets {
 		l.receive(&m.packets[i])
+	}
+	for _, id := range m.downs { // behind the packets, which may bring the answer
+		l.loseForwards(errLaneBroke, func(f *forwarded) bool { return f.to == id })
 	}
 	for _, cold := range m.cold {
 		if err := l.streams.Loaded(cold); err != nil {
@@ -356,9 +358,15 @@ func (l *loop) held() bool {
 }
 
 // gated reports whether proposals must wait: for the leadership to be handed over, for this node's disk, whose next flush
-// wakes the loop, or for what is accepted to be applied, and then the applier wakes it.
+// wakes the loop, or for what is accepted to be applied, and then the applier wakes it. Where this node does not lead they
+// are refused, which needs no room.
 func (l *loop) gated() bool {
-	if l.held() || l.commits.UnflushedBytes() > l.cfg.UnappliedBytesMax {
+	switch {
+	case l.held():
+		return true
+	case l.status.Role != consensus.Leader:
+		return false
+	case l.commits.UnflushedBytes() > l.cfg.UnappliedBytesMax:
 		return true
 	}
 	return l.crowded(l.bytes)

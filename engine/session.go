@@ -138,8 +138,9 @@ func (s *Session) Retry(ctx context.Context, serial uint64, data []byte) (Result
 }
 
 // Do proposes data as a command and proposes it again, under the same serial, for as long as its fate is not known and ctx
-// allows. Errors as [Session.Propose]; an [OpenCommandError] when ctx ended, or when this node leads no more. With
-// [Forwarding] it also goes on while no leader is known, and at the next one.
+// allows: for ever where ctx has no deadline and the cluster no quorum. Errors as [Session.Propose]; an [OpenCommandError]
+// when ctx ended, or when this node leads no more. With [Forwarding] it also goes on while no leader is known, and at the
+// next one.
 func (s *Session) Do(ctx context.Context, data []byte) (Result, error) {
 	serial, err := s.Reserve()
 	if err != nil {
@@ -148,7 +149,11 @@ func (s *Session) Do(ctx context.Context, data []byte) (Result, error) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
-		<-pause.C
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		case <-s.raft.done:
+		}
 		result, err := s.Retry(ctx, serial, data)
 		if settled(err) || ctx.Err() != nil || !s.worthAnother(err) {
 			return result, s.release(serial, err)
@@ -193,8 +198,9 @@ func (s *Session) answered() uint64 {
 	return s.next - 1
 }
 
-// GiveUp settles an open command without an answer. If it has not taken effect yet it will not, once the session's next
-// command is applied; until then it may. Errors: [ErrInFlight], [SessionAnsweredError].
+// GiveUp settles an open command without an answer. If it has not taken effect yet it still may, until a command of the
+// session is applied that was proposed when neither this one nor any with a lower serial was open: then it never will.
+// Errors: [ErrInFlight], [SessionAnsweredError].
 func (s *Session) GiveUp(serial uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,7 +216,7 @@ func (s *Session) GiveUp(serial uint64) error {
 func (s *Session) Close(ctx context.Context) error {
 	e := session.Entry{Op: session.OpClose, Session: s.id}
 	_, err := s.raft.submit(ctx, &Proposal{Data: session.AppendEntry(nil, &e), Forward: s.forward}, codec.EntrySession)
-	if errors.As(err, new(*session.ExpiredError)) {
+	if _, gone := err.(*session.ExpiredError); gone && !endedBy(ctx, err) {
 		return nil
 	}
 	return err
@@ -230,7 +236,7 @@ func (s *Session) submit(ctx context.Context, r *Raft, p *Proposal) (Result, err
 	entry.Forward = p.Forward || s.forward
 	entry.Data = session.AppendEntry(make([]byte, 0, session.HeaderBytesMax+len(p.Data)), &e)
 	result, err := r.submit(ctx, &entry, codec.EntrySession)
-	return result, s.end(serial, p.Serial == 0, err)
+	return result, s.end(ctx, serial, p.Serial == 0, err)
 }
 
 // begin takes a serial, or the next one for 0, for a call that waits.
@@ -269,17 +275,21 @@ func (s *Session) locate(serial uint64) (int, bool) {
 
 // end notes what became of a call's attempt. own says that the call took the serial itself: then nobody else knows it, and
 // it need not stay open after an attempt that did not happen. It returns the error that the caller is told.
-func (s *Session) end(serial uint64, own bool, err error) error {
+func (s *Session) end(ctx context.Context, serial uint64, own bool, err error) error {
+	over, harmless := settled(err), certain(err)
+	if endedBy(ctx, err) {
+		over, harmless = false, true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i, _ := s.locate(serial)
 	c := &s.open[i]
 	c.waiting = false
-	if settled(err) || own && certain(err) {
+	if over || own && harmless {
 		s.open = slices.Delete(s.open, i, i+1)
 		return err
 	}
-	c.unknown = c.unknown || !certain(err)
+	c.unknown = c.unknown || !harmless
 	if c.unknown {
 		return &OpenCommandError{Session: s.id, Serial: serial, Cause: err}
 	}

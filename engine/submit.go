@@ -22,7 +22,8 @@ type Proposal struct {
 	// Serial of the command, one that [Session.Reserve] returned; 0 takes the next.
 	Serial uint64
 	// Forward sends the proposal to the leader where this node does not lead. It is sent once and never again: when the
-	// answer is lost, or the leader changes before it has answered, the fate of the proposal is unknown.
+	// answer is lost, or the leader changes before it has answered, the fate of the proposal is unknown. A result says that
+	// the entry is applied on the leader; this node's state machine follows, and [Raft.EnsureLinearizable] waits for it.
 	Forward bool
 	// Committed, when not nil, is called once the entry is committed, before it is applied: from then on it is never lost,
 	// though nobody knows its effect yet. It is called by the loop and must not block. Where Submit returns a result it was
@@ -71,10 +72,20 @@ func certain(err error) bool {
 }
 
 // settled reports whether an error, or none, says for good what became of a session's command, so that there is no sense in
-// proposing it again.
+// proposing it again. It does not look behind an error: what an [UnknownError] wraps may be the cause that a caller gave its
+// context, and that the answer to another command.
 func settled(err error) bool {
-	return err == nil || errors.As(err, new(*session.ExpiredError)) || errors.As(err, new(*session.AppliedError)) ||
-		errors.As(err, new(*session.AnsweredError))
+	switch err.(type) {
+	case nil, *session.ExpiredError, *session.AppliedError, *session.AnsweredError:
+		return true
+	}
+	return false
+}
+
+// endedBy reports whether an error is no answer but the cause of a context that had ended before anything was proposed.
+func endedBy(ctx context.Context, err error) bool {
+	cause := context.Cause(ctx)
+	return err != nil && cause != nil && errors.Is(cause, err)
 }
 
 // mayPropose returns why a batch may not enter the log, which a proposer made depend on the leadership.

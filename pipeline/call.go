@@ -56,6 +56,11 @@ func (c *call) wait(ctx context.Context) error {
 	case <-c.done:
 		return nil
 	case <-ctx.Done():
+	}
+	select {
+	case <-c.done: // at the same moment
+		return nil
+	default:
 		return &UnknownError{Cause: context.Cause(ctx)}
 	}
 }

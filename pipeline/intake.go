@@ -228,6 +228,9 @@ func (in *Intake) enter(ctx context.Context, block bool, c *call, t terms, commi
 	for _, data := range datas {
 		total += len(data)
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	in.mu.Lock()
 	for in.err == nil && in.bytes > 0 && in.bytes+total > in.cfg.BytesMax {
 		err := error(nil)

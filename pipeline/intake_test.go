@@ -338,3 +338,35 @@ func BenchmarkProposeAsync(b *testing.B) {
 		}
 	}
 }
+
+func TestContextThatHadEndedProposesNothing(t *testing.T) {
+	in := newTestIntake(t, IntakeConfig{})
+	ended := errors.New("ended by the test")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(ended)
+	_, one := in.Propose(ctx, []byte("x"))
+	_, many := in.ProposeBatch(ctx, [][]byte{[]byte("x"), []byte("y")})
+	_, terms := in.Submit(ctx, &Proposal{Data: []byte("x")})
+	for _, err := range []error{one, many, terms} {
+		if err != ended {
+			t.Errorf("got %v, want the context's cause alone", err)
+		}
+	}
+	if n := len(in.Take(nil)); n != 0 {
+		t.Errorf("%d batches wait", n)
+	}
+}
+
+// TestAnswerAtTheEndOfItsContextCounts: where both are there, nothing is unknown.
+func TestAnswerAtTheEndOfItsContextCounts(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var pool callPool
+	for range 100 { // select takes either
+		c := pool.get(1, nil)
+		c.answer([]Result{{Data: []byte("x")}})
+		if r, err := c.waitOne(ctx); err != nil || string(r.Data) != "x" {
+			t.Fatalf("got %q, %v", r.Data, err)
+		}
+	}
+}

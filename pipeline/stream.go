@@ -36,6 +36,7 @@ type StreamStage struct {
 type coldStream struct {
 	ticket  uint64
 	packets []streamPacket // the first one waits for the ticket
+	data    int            // bytes of their [codec.Data]; frames are not read yet
 }
 
 // streamPacket is a packet that waits, with the truncations seen when the log held its frame.
@@ -61,6 +62,7 @@ func (s *StreamStage) Send(lane codec.Lane, p codec.Packet, meta codec.FrameMeta
 	sp := streamPacket{p, meta, s.truncations}
 	if c := s.waiting[p.Node]; c != nil {
 		c.packets = append(c.packets, sp)
+		c.data += len(p.Data.Bytes())
 		return
 	}
 	s.sendAppend(sp)
@@ -110,6 +112,14 @@ func (s *StreamStage) awaitCold(sp streamPacket) {
 	})
 }
 
+// HeldData returns the bytes of [codec.Data] that wait for a peer behind a frame that is being read.
+func (s *StreamStage) HeldData(peer codec.NodeID) int {
+	if c := s.waiting[peer]; c != nil {
+		return c.data
+	}
+	return 0
+}
+
 // Truncated notes that the log was truncated, at either end: what is being read, or waits to be, may be gone.
 func (s *StreamStage) Truncated() { s.truncations++ }
 
@@ -139,6 +149,7 @@ func (s *StreamStage) Loaded(cold ColdFrame) error {
 		if !s.sendAppend(next) {
 			return nil
 		}
+		c.data -= len(next.packet.Data.Bytes())
 		c.packets = c.packets[1:]
 	}
 	delete(s.waiting, cold.Peer)

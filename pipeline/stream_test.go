@@ -193,3 +193,30 @@ func TestFramePurgedWhileItWaits(t *testing.T) {
 		t.Errorf("lost %v, error %v; want the stream of node 2, and no error", lost, h.err)
 	}
 }
+
+func TestDataBehindAColdFrameIsCounted(t *testing.T) {
+	h := newStreamHarness(t)
+	data := codec.SealData(make([]byte, codec.DataHeaderSize+10))
+	send := func(to codec.NodeID) {
+		h.stage.Send(codec.LaneAppend, codec.Packet{Node: to, Data: data}, codec.FrameMeta{})
+	}
+	send(2) // nothing is before it
+	h.send(2, 1)
+	send(2)
+	h.send(2, 2)
+	send(2)
+	send(3)
+	size := len(data.Bytes())
+	for _, want := range []int{2 * size, size, 0} {
+		if held := h.stage.HeldData(2); held != want || h.stage.HeldData(3) != 0 {
+			t.Fatalf("%d bytes wait, want %d", held, want)
+		}
+		h.finishReads()
+	}
+	h.send(2, 1)
+	send(2)
+	h.stage.Reset(2)
+	if held := h.stage.HeldData(2); held != 0 {
+		t.Errorf("%d bytes wait on a lane that broke", held)
+	}
+}
