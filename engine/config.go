@@ -34,7 +34,8 @@ type Config struct {
 
 	// Log replaces the write-ahead log in Dir. The node closes it. Package engine/storagetest says whether it may.
 	Log pipeline.Log
-	// Transport replaces TCP. The node starts and closes it.
+	// Transport replaces TCP. The node starts and closes it. It must be known to peers by the Log's incarnation, which it is
+	// told at its start ([codec.Link]).
 	Transport pipeline.Transport
 
 	// ElectionTimeoutMin and ElectionTimeoutMax bound the random time without a leader after which a node campaigns.
@@ -97,7 +98,7 @@ type Config struct {
 	// like SessionsMax. Default 64 KiB.
 	SessionBytesMax int
 	// ReceiveBytesMax bounds the packets that wait for the loop; what exceeds it is dropped, and sent again by the
-	// peer. Default 256 MiB.
+	// peer, but for forwarded proposals: they end after ForwardTimeout. Default 256 MiB.
 	ReceiveBytesMax int
 	// WindowBytesMax and WindowFramesMax bound what is sent to one peer and not acknowledged. Defaults 16 MiB and 1024.
 	WindowBytesMax, WindowFramesMax int

@@ -65,7 +65,8 @@
 //   - A follower learns of a commit with the next append or heartbeat. Nothing is sent for it alone.
 //   - Packets of a peer are dropped until its incarnation is durable here; see peers.go.
 //   - A proposal is refused at once on a node that does not lead, unless its caller asks for it to be forwarded. A forwarded
-//     one is sent once: only a caller, or a [Session], can know that it may be proposed again.
+//     one is sent once: only a caller, or a [Session], can know that it may be proposed again. The leader takes it from members
+//     alone, learners included: a node that was removed writes nothing any more.
 //   - Which nodes talk to this one: any of the same cluster whose id was not seen with another incarnation. A node that
 //     lags behind a membership change must hear a leader it does not know, and answer it, or it could never catch up, so
 //     strangers can't be refused by the membership known here. The module drops what a stranger may not do, only so many

@@ -247,3 +247,64 @@ func TestDeposedLeaderRefusesWhatWaitsForItsDisk(t *testing.T) {
 		t.Error("none was refused: nothing waited")
 	}
 }
+
+// TestEveryForwardedCallEnds: callers whose contexts have no end propose at every node while connections break in either
+// direction, the leadership moves, leaders are forgotten and nodes close. Each is told something, and nothing is left waiting.
+func TestEveryForwardedCallEnds(t *testing.T) {
+	c := startCluster(t, clusterOptions{nodes: 3, memory: true, cables: true, adjust: func(cfg *Config) {
+		cfg.ForwardTimeout = 300 * time.Millisecond
+	}})
+	ids := c.others()
+	stop := make(chan struct{})
+	var callers sync.WaitGroup
+	for n := range 4 * len(ids) {
+		r := c.nodes[ids[n%len(ids)]]
+		callers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-r.done:
+					return
+				default:
+				}
+				if _, err := r.Submit(context.Background(), Proposal{Data: []byte{byte(n)}, Forward: true}); err != nil {
+					_, _ = r.OpenSession(context.Background(), Forwarding())
+				}
+			}
+		})
+	}
+	for round := range 4 {
+		leader := c.leader()
+		others := c.others(leader.NodeID())
+		switch round {
+		case 0:
+			c.cable.oneWay(leader.NodeID(), others[0])
+			c.cable.oneWay(others[1], leader.NodeID())
+		case 1:
+			c.cable.part([]codec.NodeID{leader.NodeID()}, others)
+			c.awaitLeaderAmong(others)
+		case 2:
+			_ = leader.TransferLeadership(t.Context(), others[0]) // it may go elsewhere
+		case 3:
+			_ = c.nodes[others[0]].ForgetLeader() // it may have none
+		}
+		for range 20 {
+			c.propose("x")
+		}
+		c.cable.heal()
+	}
+	closed := c.leader()
+	c.close(closed.NodeID())
+	c.propose("x")
+	close(stop)
+	ended := make(chan struct{})
+	go func() { callers.Wait(); close(ended) }()
+	within(t, "a caller", ended)
+	for _, r := range c.nodes {
+		until(t, "nothing to be left waiting", func() (idle bool) {
+			inLoop(t, r, func(l *loop) { idle = l.forwarding.idle() && l.forwarding.sentBytes == 0 })
+			return idle
+		})
+	}
+}
