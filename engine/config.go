@@ -268,6 +268,11 @@ func (c *Config) validate() error {
 	if err := checkLogLevels(c.LogLevels); err != nil {
 		return err
 	}
+	return c.validateSizes()
+}
+
+// validateSizes returns the first number that is out of its range.
+func (c *Config) validateSizes() error {
 	for _, f := range []struct {
 		name     string
 		value    int

@@ -303,7 +303,7 @@ func ofSession(e session.Entry) codec.Forward {
 }
 
 // talker answers with as many bytes as the entry says.
-type talker struct{ register }
+type talker struct{}
 
 func (s *talker) Apply(entries []Entry, results []Result) error {
 	for i, e := range entries {
