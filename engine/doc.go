@@ -1,12 +1,99 @@
 // Package engine is what a program embeds: a Raft node with its own write-ahead log and network, behind one handle.
 //
-//	r, err := engine.Open(engine.Config{NodeID: 1, ClusterID: "orders", Dir: dir, Listen: "10.0.0.1:7000"}, stateMachine)
-//	err = r.Initialize(ctx, membership)        // once in the life of a cluster, on one node
-//	result, err := r.Propose(ctx, data)        // on the leader: committed, applied, answered
-//	id, err := r.ChangeMembership(ctx, engine.AddVoter(node), engine.Remove(3))
-//	err = r.TransferLeadership(ctx, 2)
-//	id, err := r.Trigger().Snapshot(ctx)       // by policy too, where the state machine is a Snapshotter
-//	id, err := r.Export(ctx, dir)              // Import makes another cluster of it, Restore brings a state into this one
+// # Starting
+//
+// A program brings a state machine, an Apply that takes committed entries in their order and answers each of them:
+//
+//	node, err := engine.Open(engine.Config{NodeID: 1, ClusterID: "orders", Dir: dir, Listen: "10.0.0.1:7000"}, stateMachine)
+//	err = node.Initialize(ctx, membership) // on one node, once in the life of a cluster
+//	leader, err := node.WaitLeader(ctx)
+//	defer node.Close()
+//
+// [Open] starts a node and gives the state machine what it had: the newest snapshot, and the log behind it. A node that
+// is new to a cluster is opened the same way and not initialized; the leader adds it. [Raft.Done] and [Raft.Err] tell
+// when and why a node ended by itself.
+//
+// # Proposing
+//
+// [Raft.Propose] on the leader returns when the entry is on the disks of a quorum, committed, and applied here, with
+// the state machine's answer. [Raft.ProposeBatch] proposes many at once, [Raft.ProposeAsync] does not wait.
+// [Raft.Submit] has the rest: a notice at commit, a proposal only under a given leadership ([Raft.ProposeIf] for
+// short), one that a node which does not lead passes on. Without that such a node refuses with a [NotLeaderError], which
+// names the leader.
+//
+// A proposal whose answer got lost may have taken effect. In a [Session] it can be made again: [Session.Do] does until
+// it is answered, at whichever node leads, and it takes effect once. [Raft.OpenSession] opens one, [ResumeSession]
+// takes it up in another process.
+//
+// # Reading
+//
+// A program reads its state machine itself, after it has asked whether that is recent enough:
+//
+//   - [Raft.EnsureLinearizable]: as if read on the leader now; on any node; one message each way for all that wait.
+//   - [Raft.LeaseRead]: the same on the leader without a message, by clocks; see [Config].
+//   - [Raft.ReadStale]: no older than that long ago; on any node, mostly without a message.
+//   - [Raft.ReadIndex]: the index alone, to wait for it elsewhere.
+//   - [Raft.Barrier]: an entry of its own, applied here behind everything before it.
+//
+// # Snapshots and the log
+//
+// A state machine that is a [Snapshotter] is captured while it goes on; one that is [OnDisk] keeps its state itself.
+// When a node takes a snapshot is said by [Config].Snapshot, how much of the log stays behind it by [Config].Keep;
+// [Trigger.Snapshot] and [Trigger.Purge] do either now. Peers that are too far behind are sent a snapshot by
+// themselves. [Raft.ReadLog] reads the log from outside. [Raft.Export] writes the state into a directory, of which
+// [Import] makes another cluster and [OpenExport] a stream; [Raft.Restore] brings a state into this one. Package
+// engine/storagetest tests a state machine or log of one's own.
+//
+// # Membership and leadership
+//
+// [Raft.ChangeMembership] takes any number of edits and makes one change of them: [AddVoter], [AddLearner], [Promote],
+// [Demote], [Remove], [ReplaceVoters], [SetNode], [SetQuorum], [SetConfigs], [IfMembership]. [Raft.Membership] says
+// what is in effect, [Raft.WaitCaughtUp] waits for learners. [Raft.TransferLeadership] hands over; [Trigger.Elect]
+// campaigns, [Raft.ForgetLeader] lets others win sooner, [Raft.SetSwitches] turns parts of the protocol off.
+//
+// # Seeing in
+//
+// [Raft.Metrics] is everything at one moment; [Watch] follows any value of it, [Raft.Wait] waits for a [Condition], and
+// [Raft.Inspect] looks from inside the loop. [Raft.OnLeader] runs something for as long as this node leads,
+// [Raft.OnLeaderChange] and [Raft.Events] tell what happens. [Config].Logger gets what an operator should know.
+//
+// # Errors
+//
+// [FateOf] answers what a caller has to know before it tries again: whether what it asked for was done, was certainly
+// not done, or nobody knows. Every error is in one of these classes; values are told by errors.Is, types by errors.As.
+//
+//	class                error                                         fate       what to do
+//	not the leader       NotLeaderError                                not done   ask Leader, where it names one
+//	                     LeadershipError                               not done   give up the office that was meant
+//	                     ErrLeaderLeaves, ErrTransferInProgress        not done   ask the next leader
+//	membership refused   ErrMembership; with it IntersectionError,     not done   correct the change
+//	                     WitnessQuorumError; ErrNotMember,
+//	                     ErrInitialized
+//	                     ErrChangeInProgress, ChangedError             not done   read the membership again
+//	                     BehindError, StagedError                      not done   the same call again
+//	quorum not enough    QuorumError                                   not done   try again, here or elsewhere
+//	busy                 ErrBusy, BusyError says what is full          not done   a little later
+//	                     ErrInFlight                                   not done   wait for the other call
+//	unknown fate         UnknownError; causes are DiskStallError,      unknown    find out, or have a session
+//	                     QuorumError, a context's error, others
+//	                     OpenCommandError                              unknown    Session.Retry
+//	                     SessionExpiredError, SessionAnsweredError     unknown    look at the state; a new session
+//	                     TransferError                                 unknown    see who leads
+//	done                 AppliedError                                  done       the answer is lost, the effect is not
+//	certainly not done   ForwardError, ErrTooLarge, ErrTransferTarget, not done   as it says
+//	                     ErrMayNotCampaign, ErrNoLeaderToForget,
+//	                     ErrLeaseReads, ErrLeaseReadsOff, ErrNoState,
+//	                     LagError, ErrNothingApplied,
+//	                     ErrNothingToPurge, ErrPurged, PurgedError,
+//	                     ErrNotSnapshotter, ErrNotAdopter,
+//	                     ErrRestoreGivenUp, a context's error by itself
+//	bad argument         ConfigError, ArgumentError                    not done   correct the program
+//	corrupt              ErrRestoreMismatch; what wraps                not done   another copy
+//	                     codec.ErrCorrupt
+//	fatal                StateMachineError, WitnessError,              the node   Raft.Err has it; repair, or replace
+//	                     ErrWitnessLog, IncarnationError, those of     stopped    the node under a new id
+//	                     the log
+//	stopped              ErrStopped, with why in it                    not done   another node
 //
 // # One node
 //
@@ -37,7 +124,7 @@
 //	                                                  |    |
 //	                  Restore (start, install) <------'    '--> shipment.Sender, one a peer ==> a peer behind the log
 //
-// The keeper, part of the loop, decides by [Config.Snapshot] when one is taken, purges behind it what [Config.Keep] does not
+// The keeper, part of the loop, decides by [Config].Snapshot when one is taken, purges behind it what [Config].Keep does not
 // keep, sends the newest one to peers that the core names, and installs what came in when the core says so. Everything that
 // takes a disk runs beside the loop: capturing and restoring on the applier, writing, sending and receiving on goroutines
 // of their own.
@@ -88,9 +175,8 @@
 //   - At restart a state machine is given the newest intact snapshot and what the log holds behind it, an [OnDisk] one what
 //     it does not hold. That is verified first, and restored while the node votes and takes entries already. An older
 //     snapshot serves where the newest is damaged, as far as the log reaches back; else the node waits for its leader's.
-//   - An on-disk one is
-//     given only what is durable in this node's own log too, or a crash could leave it with entries that the log lost and
-//     others then took the place of.
+//   - An on-disk one is given only what is durable in this node's own log too, or a crash could leave it with entries that
+//     the log lost and others then took the place of.
 //
 // # Reading order
 //
@@ -98,7 +184,7 @@
 // leadership.go, the rest of it; loop.go, one round; carry.go, what a step asks for; errand.go and change_errand.go;
 // feed.go, the way to the state machine; readlog.go; snapshots.go, snapshot_policy.go, snapshot_take.go,
 // snapshot_start.go, snapshot_send.go, snapshot_receive.go, purge.go; export.go, restore.go, restore_collect.go;
-// mailbox.go and peers.go; close.go; metrics.go; errors.go; adapters.go, our log and transport.
+// mailbox.go and peers.go; close.go; metrics.go; errors.go and fate.go; adapters.go, our log and transport.
 //
 // cost_test.go measures what a dead, slow or removed peer costs the others, when asked to:
 //
