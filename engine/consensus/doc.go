@@ -91,7 +91,10 @@
 // log stands asks again soon: that voter may not know it, and would keep a term ahead for as long as both wait the same
 // timeouts. Priorities lengthen a node's timeout until it has stood once since it led or heard a leader: the voters that it
 // lets go first may be dead. A request of a node that is no voter by the
-// membership here is granted only for a log that is newer: it may have become one by an entry that is missing here.
+// membership here is granted only for a log that is newer: it may have become one by an entry that is missing here. For the
+// same reason a learner that must refuse a candidate with less log may campaign, with the voters that it knows: the candidate
+// may need its vote, and everybody else who held what the learner has more may be gone (thesis 4.2.2 has this only of
+// those who were voters).
 //
 // A leader refuses votes while a write quorum has answered something it sent less than a minimum election timeout ago,
 // or it became leader less than that ago. When that ends it steps down (check-quorum), so that its heartbeats don't hold

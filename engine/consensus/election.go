@@ -34,6 +34,8 @@ type election struct {
 	stood bool
 	// forgot says that the leader was forgotten and not heard since.
 	forgot bool
+	// called says that this node, which is no voter, has more log than a candidate that asked for its vote; see [Core.call].
+	called bool
 	// campaigns counts those started.
 	campaigns uint64
 }
@@ -112,7 +114,7 @@ func (e *election) newVote(v codec.Vote) {
 // isVoter reports whether this node is a voter of the effective membership.
 func (c *Core) isVoter() bool { return c.members.self >= 0 && c.members.voter[c.members.self] }
 
-// electable reports whether this node can be elected: an ordinary voter, or one that is still needed.
+// electable reports whether this node can be elected: an ordinary voter, or one that is needed.
 func (c *Core) electable() bool {
 	if c.isVoter() {
 		return !c.members.witness[c.members.self]
@@ -120,10 +122,13 @@ func (c *Core) electable() bool {
 	return c.needed()
 }
 
-// needed reports whether this node, no voter of the effective membership, was an ordinary one of the membership before.
-// Until the effective one is committed it may be the only one that holds it and can be elected (thesis 4.2.2). It does not
-// count its own vote.
+// needed reports whether this node, no voter of the effective membership, was an ordinary one of the membership before, or
+// was called. Until the effective one is committed it may be the only one that holds it and can be elected (thesis 4.2.2). It
+// does not count its own vote.
 func (c *Core) needed() bool {
+	if c.election.called {
+		return true
+	}
 	if !c.wasVoter(c.cfg.Node) {
 		return false
 	}
@@ -179,10 +184,33 @@ func (c *Core) electNow(*Input) {
 	c.stand()
 }
 
-// stand campaigns, asking first whether that would succeed unless that is switched off.
+// call makes a learner electable when it must refuse its vote to a candidate with less log. The candidate may need that vote:
+// by a membership that is not committed and not known here this node is a voter. And this node may be the only one that could
+// win: what it has more came from a leader that was elected above the candidate's and is gone, with everybody else who held
+// it. Who wins without this node does so before its timeout ends. All this is over when a leader is heard or a vote given.
+func (c *Core) call(m *codec.Message) {
+	e := &c.election
+	if c.role != Learner || !c.ordinary() || m.Log.Compare(c.log.last) >= 0 {
+		return
+	}
+	e.called = true
+	e.reset(c)
+	c.updateRole()
+}
+
+// notCalled notes that there is a leader, or a candidate with as much log.
+func (c *Core) notCalled() {
+	if c.election.called {
+		c.election.called = false
+		c.updateRole()
+	}
+}
+
+// stand campaigns, asking first whether that would succeed unless that is switched off. Who was called always asks first: the
+// candidate that called may be the only one that has no leader.
 func (c *Core) stand() {
 	c.election.stood = true
-	if c.switches.NoPreVote {
+	if c.switches.NoPreVote && !c.election.called {
 		c.campaign(false)
 	} else {
 		c.preVote()
@@ -228,7 +256,7 @@ func (c *Core) askVoters(m codec.Message, seq uint64) {
 // voteRequest grants or refuses a vote. The term of a voter that is refused, though no lease runs, is remembered for this
 // node's own next campaign, and only there: two nodes with short logs that vote for each other would else stay ahead of
 // every term that the third one, which they need, can know of. A grant is a promise and leaves when the vote is durable; the answer to a pre-vote
-// is none, and changes nothing here.
+// is none, and changes no vote and no voter's timer here.
 func (c *Core) voteRequest(in *Input) {
 	m := &in.Message
 	reply := codec.Message{
@@ -236,8 +264,11 @@ func (c *Core) voteRequest(in *Input) {
 	}
 	switch {
 	case !c.grants(in.Peer, m):
-		if !m.PreVote && c.members.isVoter(in.Peer) && !c.leaseRuns(in.Peer) {
-			c.election.termSeen = max(c.election.termSeen, m.Vote.Leader.Term)
+		if !c.leaseRuns(in.Peer) {
+			if !m.PreVote && c.members.isVoter(in.Peer) {
+				c.election.termSeen = max(c.election.termSeen, m.Vote.Leader.Term)
+			}
+			c.call(m)
 		}
 		reply.Status, reply.Vote = codec.StatusRefused, c.vote
 		c.sendNow(in.Peer, codec.LaneControl, reply, codec.FrameMeta{})
@@ -247,6 +278,7 @@ func (c *Core) voteRequest(in *Input) {
 		return
 	case c.vote != m.Vote:
 		c.setVote(m.Vote)
+		c.notCalled()
 		c.election.reset(c)
 	}
 	c.sendDurable(in.Peer, codec.LaneControl, reply, c.voteSeq)

@@ -192,3 +192,119 @@ func TestLostCommitEndsTheFollowerThatHasIt(t *testing.T) {
 		want(t, "its view of the follower's log", l.peer(3).Match < 5, true)
 	}
 }
+
+// stranded returns three voters, of which 2 is lost, and a learner, 4. Node 3 holds a membership that nobody else has and in
+// which nothing happens without node 4. Node 4 holds what node 2 has sent it since as a leader, so it votes for neither of
+// the others; and node 3 does not vote for node 1.
+func stranded(t *testing.T, seed uint64, mode codec.VoteMode, pre bool) *testCluster {
+	c := newTestCluster(t, seed, 4)
+	c.config = func(id codec.NodeID) Config {
+		cfg := testConfig(id)
+		cfg.Switches.NoPreVote = !pre
+		return cfg
+	}
+	c.delay = func(*testPacket) (time.Duration, bool) { return ms, true }
+	old := testMembership(mode, 4)
+	old.Configs = []codec.VoterConfig{codec.MajorityConfig(1, 2, 3)}
+	next := testMembership(mode, 4)
+	next.Configs, next.Transient = []codec.VoterConfig{old.Configs[0], codec.MajorityConfig(4)}, true
+	begins := []testEntry{{id: first, kind: codec.EntryMembership, membership: old}, {id: at(1, 3, 2), kind: codec.EntryNormal, data: 7}}
+	for id, more := range map[codec.NodeID][]testEntry{
+		1: nil,
+		3: {{id: at(1, 3, 3), kind: codec.EntryMembership, membership: next}},
+		4: {{id: at(2, 2, 3), kind: codec.EntryNormal, data: 8}},
+	} {
+		d := &c.node(id).disk
+		d.entries, d.vote, d.commit, d.starts = append(slices.Clone(begins), more...), asked(2, 2), 1, []codec.Index{1, 2, 3}[:2+len(more)]
+		if id == 4 {
+			d.vote.Committed = true
+		}
+		c.start(c.node(id))
+	}
+	return c
+}
+
+// A learner that alone has what was sent last, and that a candidate needs by a membership which the learner does not know,
+// campaigns; else nobody could be elected, though one voter of three is lost. It leads until what it has is committed.
+func TestLearnerThatIsNeededCampaigns(t *testing.T) {
+	for _, mode := range []codec.VoteMode{one, several} {
+		for _, pre := range []bool{false, true} {
+			worst := time.Duration(0)
+			for seed := range uint64(100) {
+				c := stranded(t, seed, mode, pre)
+				began, led := c.now, false
+				done := func() bool {
+					l := c.leader()
+					led = led || l != nil && l.id == 4
+					return l != nil && l.id != 4 && l.core.commit > 3
+				}
+				if !c.run(30*testTimeouts, done) {
+					t.Fatalf("mode %v, pre-vote %v, seed %d: no leader but node 4 in 30 timeouts, it led: %v; votes %v, %v, %v",
+						mode, pre, seed, led, c.node(1).core.vote, c.node(3).core.vote, c.node(4).core.vote)
+				}
+				want(t, "node 4 led", led, true)
+				want(t, "what it had stands everywhere", c.leader().core.log.matches(at(2, 2, 3)), true)
+				c.run(testTimeouts, func() bool { return false })
+				want(t, "role of node 4", c.node(4).core.role, Learner)
+				worst = max(worst, time.Duration(c.now-began))
+			}
+			t.Logf("mode %v, pre-vote %v: a leader among the voters after %v at the latest", mode, pre, worst)
+		}
+	}
+}
+
+// Who may be called: a learner with whole entries that hears no leader, by somebody with less log. The answer stays a
+// refusal; whoever was called asks before it campaigns, and hears no more of it once there is a leader or a longer log.
+func TestOnlyAnOrdinaryLearnerWithMoreLogIsCalled(t *testing.T) {
+	member := testMembership(one, 4)
+	member.Configs = []codec.VoterConfig{codec.MajorityConfig(1, 2)}
+	witness := member.Clone()
+	witness.Nodes[3].Witness = true
+	removed := member.Clone()
+	removed.Nodes = removed.Nodes[:3]
+	last := at(2, 2, 3)
+	for _, q := range []struct {
+		what   string
+		member *codec.Membership
+		leader bool // is heard
+		log    codec.LogID
+		called bool
+	}{
+		{"a learner, by less log", member, false, at(1, 3, 9), true},
+		{"a learner, by the same log", member, false, last, false},
+		{"a learner that hears a leader", member, true, at(1, 3, 9), false},
+		{"a witness", &witness, false, at(1, 3, 9), false},
+		{"a node that was removed", &removed, false, at(1, 3, 9), false},
+	} {
+		for _, pre := range []bool{false, true} {
+			l := open(t, 4, logOf(won(2, 2), q.member, repeat(last.Leader, 2)...))
+			l.now = l.now.Add(testTimeouts)
+			if q.leader {
+				l.heartbeat(won(2, 2), first, 0)
+			}
+			out := l.hear(3, codec.Message{Kind: codec.MessageVote, Vote: asked(5, 3), Log: q.log, PreVote: pre})
+			answers := to(out.Now, 3, codec.MessageVoteReply)
+			if len(answers) != 1 || answers[0].Message.Status != codec.StatusRefused || out.Write.Seq != 0 && !q.leader {
+				t.Fatalf("%s, pre-vote %v: %d answers, write %d", q.what, pre, len(answers), out.Write.Seq)
+			}
+			want(t, q.what+": role", l.c.role, map[bool]Role{true: Follower, false: Learner}[q.called])
+			wait := time.Duration(out.Deadline - l.now)
+			want(t, q.what+": has a timeout", wait >= testTimeout && wait < testTimeouts, q.called)
+			if !q.called {
+				continue
+			}
+			l.now = out.Deadline
+			out = l.step(Input{Kind: InputTick})
+			asks := to(out.Now, 1, codec.MessageVote)
+			want(t, "requests", len(asks), 1)
+			want(t, "only asks", asks[0].Message.PreVote, true)
+			if pre {
+				l.heartbeat(won(2, 2), first, 0)
+			} else {
+				l.voteRequest(asked(9, 1), at(2, 2, 4))
+			}
+			want(t, "role afterwards", l.c.role, Learner)
+			want(t, "deadline afterwards", l.out.Deadline, Never)
+		}
+	}
+}

@@ -15,6 +15,7 @@ func (c *Core) follow(m *codec.Message) bool {
 		c.setVote(m.Vote)
 	}
 	c.election.follows(c)
+	c.notCalled()
 	return true
 }
 

@@ -59,7 +59,7 @@ func (c *Core) becomeLeader() {
 	}
 	c.setVote(codec.Vote{Leader: c.vote.Leader, Committed: true})
 	l.quorumDue = c.now.Add(c.cfg.ElectionTimeoutMin)
-	c.election.stood = false
+	c.election.stood, c.election.called = false, false
 	c.layPeers()
 	c.appendBlank()
 	c.heartbeats(true)

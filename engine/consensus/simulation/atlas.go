@@ -170,10 +170,11 @@ func (s *run) allHold(but *node) bool {
 
 // image is a node's disk as it once was.
 type image struct {
-	mem   *vfs.Mem
-	ghost ghost
-	kept  codec.Index
-	known map[codec.NodeID]codec.Incarnation
+	mem    *vfs.Mem
+	ghost  ghost
+	kept   codec.Index
+	ailing bool
+	known  map[codec.NodeID]codec.Incarnation
 }
 
 // revert takes images of disks, or brings an older one back. That loses what the node had promised, so a run in which it
@@ -191,7 +192,7 @@ func (f *faults) revert(r *rand.Rand, n *node) bool {
 	}
 	n.crash(r, false)
 	n.disk.mem, n.ghost, n.known = n.image.mem.Crash(vfs.KeepAll()), n.image.ghost.clone(), maps.Clone(n.image.known)
-	n.closing, n.snaps.durable, n.image = between, n.image.kept, nil
+	n.closing, n.snaps.durable, n.ailing, n.image = between, n.image.kept, n.image.ailing, nil
 	delete(f.s.check.seen, n.id)
 	n.startLater()
 	f.s.admin.allowReversion()
@@ -201,7 +202,7 @@ func (f *faults) revert(r *rand.Rand, n *node) bool {
 // photograph takes an image of a node's disk, if there is none of the present membership.
 func (n *node) photograph() {
 	if n.up && !n.disk.busy && !n.lost() && (n.image == nil || n.image.ghost.mem.memberAt() != n.ghost.mem.memberAt()) {
-		n.image = &image{n.disk.mem.Crash(vfs.KeepAll()), n.ghost.clone(), n.snaps.durable, maps.Clone(n.known)}
+		n.image = &image{n.disk.mem.Crash(vfs.KeepAll()), n.ghost.clone(), n.snaps.durable, n.ailing, maps.Clone(n.known)}
 	}
 }
 

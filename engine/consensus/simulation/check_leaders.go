@@ -77,10 +77,14 @@ func (k *checker) leasesOver(n *node) {
 }
 
 // mayLead reports whether a node may be elected: an ordinary voter, or one of the membership before, as long as it does
-// not know the newer one to be committed: nobody else may hold that (thesis 4.2.2).
+// not know the newer one to be committed: nobody else may hold that (thesis 4.2.2). And a learner that had to refuse its
+// vote to somebody with less log.
 func (k *checker) mayLead(n *node, have *seen) bool {
 	if have.member == nil || ordinaryVoter(have.member, n.id) {
 		return have.member != nil
+	}
+	if have.called && !isWitness(have.member, n.id) {
+		return true
 	}
 	before := n.ghost.mem.memberBefore(1)
 	return have.memberAt.Index > have.commit && !before.IsZero() && ordinaryVoter(k.pasts[before].membership, n.id)

@@ -81,17 +81,20 @@ func (k *checker) message(n *node, have *seen) {
 	}
 	switch {
 	case ordered && m.Kind == codec.MessageVote && m.PreVote:
+		k.called(n, have)
 		k.asked(n, have)
 	case ordered && m.Kind == codec.MessageVote:
+		k.called(n, have)
 		k.voted(n, have)
 	case ordered && (m.Kind == codec.MessageAppend || m.Kind == codec.MessageHeartbeat) && m.Vote == st.Vote:
-		have.leaseEnd = n.now.Add(k.s.shape.timeout)
+		have.leaseEnd, have.called = n.now.Add(k.s.shape.timeout), false
 	case n.in.Kind == consensus.InputForgetLeader && !n.out.Refused:
 		have.leaseEnd = n.now
 	}
 	if moved && !st.Vote.Committed {
 		have.leaseEnd = n.now
 	}
+	have.called = have.called && (!moved || st.Vote.Leader.Node == n.id)
 	if have.role == consensus.Leader && st.Vote.Leader.Node == n.id && !st.Vote.Committed {
 		n.transferred = st.Vote.Leader // above a learner's vote: nobody else's lease is in its way
 		k.s.rises++
@@ -101,10 +104,18 @@ func (k *checker) message(n *node, have *seen) {
 	}
 }
 
-// asked checks that the answer to a pre-vote changes nothing, where no timer was due in the same step.
+// called notes that a learner was asked for its vote by a candidate with less log, which lets it campaign.
+func (k *checker) called(n *node, have *seen) {
+	if n.now >= have.leaseEnd || have.vote.Leader.Node == n.in.Peer {
+		have.called = have.called || have.role == consensus.Learner && n.in.Message.Log.Compare(n.status.LastLog) < 0
+	}
+}
+
+// asked checks that the answer to a pre-vote changes nothing, where no timer was due in the same step, but for a learner that
+// it calls.
 func (k *checker) asked(n *node, have *seen) {
 	st, out := &n.status, &n.out
-	if n.now >= have.deadline {
+	if n.now >= have.deadline || have.called && have.role == consensus.Learner && st.Role == consensus.Follower {
 		return
 	}
 	if st.Vote != have.vote || st.Role != have.role || out.Write.Seq != 0 || st.Elections != have.elections || out.Deadline != have.deadline {

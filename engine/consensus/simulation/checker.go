@@ -55,6 +55,8 @@ type seen struct {
 
 	// leaseEnd is until when the node has promised by silence to give no vote.
 	leaseEnd consensus.Instant
+	// called says that a candidate with less log asked this learner for its vote, since it last heard a leader.
+	called bool
 
 	lead leading
 }

@@ -28,8 +28,8 @@
 //     wherever they are committed; new voters had caught up; no witness leads, or holds what its leader may lose;
 //   - a lease is kept by those who promised it; a leader without its write quorum, or with a hanging disk, or one that left,
 //     ends in time; a transfer does; a leader commits what a write quorum of voters has acknowledged, waiting for nobody else;
-//   - the answer to a pre-vote changes nothing; a vote goes to nobody with a shorter log; a request to campaign is obeyed with
-//     exactly the log that it names; what is on its way to a peer fits its window;
+//   - the answer to a pre-vote changes nothing, but that a learner with more log may campaign; a vote goes to nobody with a
+//     shorter log; a request to campaign is obeyed with exactly the log that it names; what is on its way to a peer fits its window;
 //   - no message promises more than the sender's disk holds: votes asked for and given, acks, answers under a vote;
 //   - a restart finds a state that the log was in since the last report, record by record, and knows a clean close from
 //     any other; incarnations are remembered; a log never refuses what only a power cut did to it;

@@ -33,13 +33,13 @@ var gaps = map[Class][2]time.Duration{
 	ClassStrayWrite:  {500 * time.Millisecond, 4 * time.Second},
 	ClassWipe:        {100 * time.Millisecond, time.Second},
 	ClassSnapshotRot: {200 * time.Millisecond, 2 * time.Second},
-	ClassReversion:   {60 * time.Millisecond, 400 * time.Millisecond},
+	ClassReversion:   {10 * time.Millisecond, 80 * time.Millisecond},
 
 	ClassLearner:   {600 * time.Millisecond, 5 * time.Second},
 	ClassPromote:   {200 * time.Millisecond, 1500 * time.Millisecond},
 	ClassDemote:    {700 * time.Millisecond, 5 * time.Second},
 	ClassRemove:    {time.Second, 6 * time.Second},
-	ClassReplace:   {200 * time.Millisecond, 2 * time.Second},
+	ClassReplace:   {120 * time.Millisecond, 1200 * time.Millisecond},
 	ClassQuorum:    {time.Second, 8 * time.Second},
 	ClassJoint:     {2 * time.Second, 12 * time.Second},
 	ClassPriority:  {time.Second, 10 * time.Second},
@@ -76,7 +76,7 @@ var levels = map[Class][2]float64{
 	ClassDuplicate: {0.005, 0.5},
 	ClassCorrupt:   {0.0005, 0.01},
 	ClassFuture:    {0.001, 0.02},
-	ClassBurst:     {0.3, 1},
+	ClassBurst:     {0.6, 1},
 	ClassClock:     {1, 1},
 }
 
