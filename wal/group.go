@@ -124,11 +124,12 @@ func (g *Group) Frame(i codec.Index) (codec.Frame, bool) {
 
 // ReadFrame reads the frame that holds the entry at an index from wherever it is and calls done once: before it
 // returns if the frame is in memory, else from the log's reader. done must not block. Errors: [ErrNotHeld], [ErrStale],
-// [ErrClosed], [codec.ErrCorrupt] with file and offset, or the operating system's.
+// [ErrPoisoned] for an index that the log would hold if it had not ended before, [ErrClosed], [codec.ErrCorrupt] with file
+// and offset, or the operating system's.
 func (g *Group) ReadFrame(i codec.Index, done func(codec.Frame, error)) {
 	position := g.index.find(i)
 	if position < 0 {
-		done(codec.Frame{}, g.index.notHeld(g.id, i))
+		done(codec.Frame{}, g.missing(i))
 		return
 	}
 	if f, ok := g.index.cached(position); ok {
@@ -136,4 +137,13 @@ func (g *Group) ReadFrame(i codec.Index, done func(codec.Frame, error)) {
 		return
 	}
 	g.log.reader.ask(readRequest{group: g, ref: g.index.refs[position], epoch: g.epoch.Load(), done: done})
+}
+
+// missing is the error of a read of an index that is not in the log. Behind the last entry of a log that has ended it says
+// why that is so: the caller has submitted the entry, and may not have been told yet.
+func (g *Group) missing(i codec.Index) error {
+	if err := g.log.queue.ended(); err != nil && i > g.index.last() {
+		return fmt.Errorf("wal: group %d: read of index %d: %w", g.id, i, err)
+	}
+	return g.index.notHeld(g.id, i)
 }

@@ -218,6 +218,13 @@ func TestHazardRollFails(t *testing.T) {
 		t.Fatalf("idle group was told %v", err)
 	}
 	d.g.Submit(&codec.LogWrite{Seq: 1}) // does nothing any more, not even complain
+	// What was submitted afterwards can't be read. The log says why: who asks may not have been told yet.
+	for index, want := range map[codec.Index]error{codec.Index(len(d.entries)) + 1: ErrPoisoned, 0: ErrNotHeld} {
+		d.g.ReadFrame(index, func(_ codec.Frame, e error) { err = e })
+		if !errors.Is(err, want) {
+			t.Fatalf("read of index %d after the error: %v, want %v", index, err, want)
+		}
+	}
 	if _, _, err := l.Group(3, d.flushed.flushed); !errors.Is(err, ErrPoisoned) {
 		t.Fatalf("group after the error: %v", err)
 	}

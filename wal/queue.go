@@ -117,6 +117,13 @@ func (q *queue) fail(err error) {
 	q.signal()
 }
 
+// ended returns what poisoned the log, nil for nothing.
+func (q *queue) ended() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
+}
+
 // ends tells whether the log is closing or has ended.
 func (q *queue) ends() bool {
 	q.mu.Lock()

@@ -245,15 +245,14 @@ func (r *Receiver) Finish() (Info, error) {
 	if r.held != nil {
 		return r.finishHeld()
 	}
-	s := r.store
+	s, synced := r.store, r.sync()
 	s.names.Lock()
 	defer s.names.Unlock()
 	r.mu.Lock()
 	err, ended := r.err, r.walk.ended
 	if err == nil && ended {
-		err = r.file.Sync()
 		r.err = fmt.Errorf("finished: %w", ErrClosed)
-		err = errors.Join(err, r.close())
+		err = errors.Join(synced, r.close())
 	}
 	r.mu.Unlock()
 	if err == nil && !ended {
@@ -275,6 +274,17 @@ func (r *Receiver) Finish() (Info, error) {
 		return Info{}, fmt.Errorf("snapshot: receive %v: %w", r.id.Log, err)
 	}
 	return info, nil
+}
+
+// sync makes what is received durable once that is all. It is called without names: a snapshot that is ready to get its name
+// must not wait for so much.
+func (r *Receiver) sync() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil || !r.walk.ended {
+		return nil
+	}
+	return r.file.Sync()
 }
 
 func (r *Receiver) finishHeld() (Info, error) {

@@ -3,11 +3,14 @@ package snapshot
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/wal/vfs"
@@ -371,4 +374,67 @@ func TestPartOfSomebodyElse(t *testing.T) {
 	}
 	send(t, r, o, o.info.Size, 300)
 	finish(t, s, r, o)
+}
+
+// heldFS is a file system whose syncs of parts tell that they have begun, and then wait.
+type heldFS struct {
+	vfs.FS
+	begun, goOn chan struct{}
+}
+
+func (h *heldFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+	f, err := h.FS.OpenFile(name, flag, perm)
+	if err == nil && filepath.Ext(name) == partSuffix {
+		f = heldFile{f, h}
+	}
+	return f, err
+}
+
+type heldFile struct {
+	vfs.File
+	held *heldFS
+}
+
+func (f heldFile) Sync() error {
+	close(f.held.begun)
+	<-f.held.goOn
+	return f.File.Sync()
+}
+
+// TestNobodyWaitsForTheSyncOfWhatIsReceived: it may be of gigabytes. Snapshots are taken and read meanwhile.
+func TestNobodyWaitsForTheSyncOfWhatIsReceived(t *testing.T) {
+	o := offer(t, 50, 20_000)
+	held := &heldFS{vfs.NewVolatile(), make(chan struct{}), make(chan struct{})}
+	s := open(t, testConfig(held))
+	r := receive(t, s, o)
+	send(t, r, o, o.info.Size, 1500)
+	finished := make(chan error, 1)
+	go func() {
+		_, err := r.Finish()
+		finished <- err
+	}()
+	<-held.begun
+	taken := make(chan error, 1)
+	go func() {
+		info, err := take(s, Meta{Base: baseAt(3, 40)}, stateOf(40, 3000))
+		if err == nil {
+			_, _, err = content(s, info)
+		}
+		taken <- err
+	}()
+	select {
+	case err := <-taken:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a snapshot that is taken waits for the sync of one that is received")
+	}
+	close(held.goOn)
+	if err := <-finished; err != nil {
+		t.Fatal(err)
+	}
+	if newest, _ := s.Newest(); newest.ID() != o.info.ID() || len(s.List()) != 2 {
+		t.Errorf("the store holds %+v, want the received one and the taken one", s.List())
+	}
 }
