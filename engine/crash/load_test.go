@@ -194,6 +194,10 @@ func (l *load) closedLoop(ctx context.Context, client uint64, r *rand.Rand) {
 				l.record.unknown(id)
 				break
 			}
+			if ctx.Err() != nil { // a leader refuses it for that, again and again
+				l.record.refused(id)
+				return
+			}
 			rest(ctx, retryPause)
 		}
 		rest(ctx, l.pause)
@@ -262,6 +266,10 @@ func putUntil(ctx context.Context, s *seats, record recorder, id identity) error
 		}
 		if !certain(err) {
 			record.unknown(id)
+			return fmt.Errorf("%v: %w", id, err)
+		}
+		if ctx.Err() != nil {
+			record.refused(id)
 			return fmt.Errorf("%v: %w", id, err)
 		}
 		rest(ctx, retryPause)
