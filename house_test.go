@@ -47,6 +47,8 @@ var goFiles = map[string]string{
 	"cluster_benchmark/measure.go":                 "stops the load when the run is interrupted, a call that returns at once",
 	"cluster_benchmark/peers/etcd/cluster.go":      "the drivers of the nodes, ended by Close",
 	"cluster_benchmark/peers/etcd/network.go":      "the two ends of each connection, ended by Close",
+	"cluster_benchmark/peers/etcd-new/cluster.go":  "the drivers of the nodes, ended by Close",
+	"cluster_benchmark/peers/etcd-new/network.go":  "the two ends of each connection, ended by Close",
 	"cluster_benchmark/peers/hashicorp/cluster.go": "answers the puts whose caller does not wait, one per node, ended by Close",
 	"cluster_benchmark/target/disk.go":             "the ceiling's committer and its file writers, ended by Close",
 	"cluster_benchmark/target/handoff.go":          "the ceiling's one consumer, ended by Close",

@@ -45,7 +45,7 @@ func (c *cluster) start(s setting.Scenario, dir string) error {
 		if s.Store == setting.StoreWAL {
 			path = filepath.Join(dir, fmt.Sprintf("node-%d", i+1))
 		}
-		log, err := openStorage(s.Nodes, s.Payload, path, c.everyone)
+		log, err := openStorage(s.Nodes, keepEntries(s.Payload), path, c.everyone)
 		if err != nil {
 			return fmt.Errorf("open the log of node %d: %w", i+1, err)
 		}

@@ -207,24 +207,3 @@ func TestWALFails(t *testing.T) {
 		t.Errorf("close: %v, want that the file is closed", err)
 	}
 }
-
-// TestCompaction: entries that all nodes have applied leave memory, and old WAL files are given up.
-func TestCompaction(t *testing.T) {
-	_, opened := drive(t, setting.Scenario{
-		Nodes: 3, Clients: 16, Inflight: 1, Batch: 256, Payload: 16, Store: setting.StoreWAL, Net: setting.NetInproc,
-	})
-	c := opened.(*cluster)
-	for i, l := range c.logs {
-		first, err := l.memory.FirstIndex()
-		if err != nil {
-			t.Fatal(err)
-		}
-		last := c.nodes[i].last.Load()
-		if last < 4*keepEntriesMax {
-			t.Skipf("only %d entries in a second: too few to compact", last)
-		}
-		if first+3*keepEntriesMax < last {
-			t.Errorf("node %d keeps the entries %d to %d", i+1, first, last)
-		}
-	}
-}

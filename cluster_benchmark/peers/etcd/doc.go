@@ -38,7 +38,8 @@
 //
 //   - Raft tells its own blank entries from empty puts by nil data, which protobuf keeps apart from empty data.
 //   - Entries committed earlier could be applied before the sync of a Ready, as etcd's server does beside it. It was
-//     measured: clients are then woken in smaller groups, more syncs follow, and durable puts are 10 to 25 % fewer.
+//     measured, in five alternating runs: clients are then woken in smaller groups, more syncs follow, and durable puts
+//     are a sixth fewer.
 //   - The cluster begins with a snapshot at index 1 that names the members. No node is ever sent a snapshot: what is
 //     compacted was applied by all.
 //

@@ -33,6 +33,11 @@ const (
 	purgeEvery   = 5 * time.Second
 )
 
+// keepEntries returns how many entries of a size stay.
+func keepEntries(payload int) uint64 {
+	return uint64(min(keepEntriesMax, max(64, keepBytes/(payload+64))))
+}
+
 // storage is a node's log: entries in memory, from where raft reads, and etcd's WAL when it shall be durable.
 //
 // Owner: the node's driver.
@@ -48,10 +53,10 @@ type storage struct {
 }
 
 // openStorage makes a log whose first entry is taken as replaced by a snapshot that names the members. dir is where
-// the WAL goes; empty for none.
-func openStorage(nodes, payload int, dir string, everyone func() uint64) (*storage, error) {
-	s := &storage{memory: raft.NewMemoryStorage(), everyone: everyone}
-	s.keep = uint64(min(keepEntriesMax, max(64, keepBytes/(payload+64))))
+// the WAL goes; empty for none. keep is how many entries stay in memory when older ones are dropped, and everyone tells
+// the index that all nodes have applied.
+func openStorage(nodes int, keep uint64, dir string, everyone func() uint64) (*storage, error) {
+	s := &storage{memory: raft.NewMemoryStorage(), keep: keep, everyone: everyone}
 	for i := range nodes {
 		s.members.Voters = append(s.members.Voters, uint64(i+1))
 	}
