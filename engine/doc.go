@@ -60,10 +60,11 @@
 // # Errors
 //
 // [FateOf] answers what a caller has to know before it tries again: whether what it asked for was done, was certainly
-// not done, or nobody knows. Every error is in one of these classes; values are told by errors.Is, types by errors.As.
+// not done, or nobody knows. Every error is in one of these classes, by the outermost of those that it is made of: what
+// that wraps, says why. Values, named Err..., are told by errors.Is, types by errors.As.
 //
 //	class                error                                         fate       what to do
-//	not the leader       NotLeaderError                                not done   ask Leader, where it names one
+//	not the leader       NotLeaderError                                not done   ask its Leader, where it names one
 //	                     LeadershipError                               not done   give up the office that was meant
 //	                     ErrLeaderLeaves, ErrTransferInProgress        not done   ask the next leader
 //	membership refused   ErrMembership; with it IntersectionError,     not done   correct the change
@@ -72,10 +73,9 @@
 //	                     ErrChangeInProgress, ChangedError             not done   read the membership again
 //	                     BehindError, StagedError                      not done   the same call again
 //	quorum not enough    QuorumError                                   not done   try again, here or elsewhere
-//	busy                 ErrBusy, BusyError says what is full          not done   a little later
+//	busy                 BusyError says what is full; ErrBusy          not done   a little later
 //	                     ErrInFlight                                   not done   wait for the other call
-//	unknown fate         UnknownError; causes are DiskStallError,      unknown    find out, or have a session
-//	                     QuorumError, a context's error, others
+//	unknown fate         UnknownError; a cause is DiskStallError       unknown    find out, or have a session
 //	                     OpenCommandError                              unknown    Session.Retry
 //	                     SessionExpiredError, SessionAnsweredError     unknown    look at the state; a new session
 //	                     TransferError                                 unknown    see who leads
@@ -83,17 +83,24 @@
 //	certainly not done   ForwardError, ErrTooLarge, ErrTransferTarget, not done   as it says
 //	                     ErrMayNotCampaign, ErrNoLeaderToForget,
 //	                     ErrLeaseReads, ErrLeaseReadsOff, ErrNoState,
-//	                     LagError, ErrNothingApplied,
+//	                     LagError, ErrNothingApplied, ErrHeaderOnly,
 //	                     ErrNothingToPurge, ErrPurged, PurgedError,
 //	                     ErrNotSnapshotter, ErrNotAdopter,
-//	                     ErrRestoreGivenUp, a context's error by itself
-//	bad argument         ConfigError, ArgumentError                    not done   correct the program
-//	corrupt              ErrRestoreMismatch; what wraps                not done   another copy
-//	                     codec.ErrCorrupt
-//	fatal                StateMachineError, WitnessError,              the node   Raft.Err has it; repair, or replace
-//	                     ErrWitnessLog, IncarnationError, those of     stopped    the node under a new id
-//	                     the log
-//	stopped              ErrStopped, with why in it                    not done   another node
+//	                     ErrRestoreGivenUp, context.Canceled,
+//	                     context.DeadlineExceeded
+//	bad argument         ConfigError, ArgumentError, netio.ErrConfig,  not done   correct the program
+//	                     netio.ErrInsecure, netio.ErrStarted,
+//	                     netio.ErrClosed
+//	wrong directory      wal.ErrIdentity, snapshot.ErrForeign,         not done   see whose it is
+//	                     vfs.ErrLocked, fs.ErrExist, fs.ErrNotExist
+//	corrupt              ErrRestoreMismatch, codec.ErrCorrupt,         not done   another copy, or another program
+//	                     codec.ErrVersion, consensus.ErrLogState
+//	fatal                StateMachineError, WitnessError,              not done   Raft.Err has it; mend what it names,
+//	                     ErrWitnessLog, IncarnationError,                         or replace the node under a new id
+//	                     consensus.ErrCommittedConflict,
+//	                     consensus.ErrTermsExhausted
+//	                     wal.ErrPoisoned, the operating system's own   unknown    the same, and look what is there
+//	stopped              ErrStopped, with why; snapshot.ErrClosed      not done   another node
 //
 // # What a node promises
 //

@@ -134,7 +134,8 @@ func (r *Raft) command(in consensus.Input) error {
 }
 
 // await lets the loop begin with something that answers to reply, of capacity 1, and returns the answer. Errors: the
-// context's, what wraps [ErrStopped].
+// context's, where it had ended before; an [UnknownError] where it ended later; what wraps [ErrStopped], where the loop did
+// not begin with it.
 func await[T any](ctx context.Context, r *Raft, reply <-chan T, begin func(*loop)) (answer T, err error) {
 	if ctx.Err() != nil {
 		return answer, context.Cause(ctx)
@@ -146,7 +147,7 @@ func await[T any](ctx context.Context, r *Raft, reply <-chan T, begin func(*loop
 	case answer = <-reply:
 		return answer, nil
 	case <-ctx.Done():
-		return answer, context.Cause(ctx)
+		return answer, &UnknownError{Cause: context.Cause(ctx)}
 	case <-r.done:
 	}
 	select {
@@ -155,4 +156,12 @@ func await[T any](ctx context.Context, r *Raft, reply <-chan T, begin func(*loop
 	default:
 		return answer, r.stopped()
 	}
+}
+
+// certainly returns an error of [await] as one which says that nothing happened, since what was begun has no effect by itself.
+func certainly(err error) error {
+	if unknown, ok := err.(*UnknownError); ok {
+		return unknown.Cause
+	}
+	return err
 }

@@ -102,8 +102,8 @@ var ErrNotSnapshotter = pipeline.ErrNotSnapshotter
 // ErrNotAdopter is wrapped by [Raft.Restore] and [Import] where the state machine keeps its state on disk and is no [Adopter].
 var ErrNotAdopter = pipeline.ErrNotAdopter
 
-// ErrRestoreGivenUp is wrapped by [Raft.Restore] when another call, or the end of the leadership, has ended it. The state is
-// as it was.
+// ErrRestoreGivenUp is wrapped by [Raft.Restore] with why, when it ended before the last part was proposed: by another call,
+// the end of the leadership, the context, or an error of what it reads. The state is as it was.
 var ErrRestoreGivenUp = errors.New("the state that was coming is given up")
 
 // ErrRestoreMismatch is wrapped where a state that came through the log is not the one that was announced. It is not used.
@@ -118,8 +118,8 @@ var ErrNothingApplied = errors.New("nothing is applied yet")
 // ErrNothingToPurge is wrapped by [Trigger.Purge] where no entry may go. The error says which ones may, and why no more.
 var ErrNothingToPurge = consensus.ErrNothingToPurge
 
-// errWitnessEntries is wrapped by [Raft.ReadLog] on a witness, which keeps no entries.
-var errWitnessEntries = errors.New("this node is a witness and keeps no entries")
+// ErrHeaderOnly is wrapped by [Raft.ReadLog] on a witness, which keeps no entries. Ask another node.
+var ErrHeaderOnly = codec.ErrHeaderOnly
 
 // errLostLeadership is the cause in the [UnknownError] of proposals that a leader had accepted and not committed when it
 // lost its office. The caller asks the next leader what became of them.
@@ -257,7 +257,8 @@ func (e *WitnessError) Error() string {
 		e.Node, what[e.Member], e.LogID, what[e.Opened], e.Opened)
 }
 
-// UnknownError is the answer to a proposal whose fate is not known.
+// UnknownError is the answer to a proposal whose fate is not known, or to something else that was begun and may still come
+// about. Find out what became of it before it is asked for again, or use a [Session].
 type UnknownError = pipeline.UnknownError
 
 // StateMachineError is what stops a node whose state machine failed.
@@ -291,9 +292,6 @@ type SessionAnsweredError = session.AnsweredError
 // ErrInFlight is wrapped by [Session.Retry] and [Session.GiveUp] while another call waits for the same command's answer.
 var ErrInFlight = errors.New("another call waits for its answer")
 
-// errSerialAlone is returned by [Raft.Submit] for a mistake of the caller.
-var errSerialAlone = errors.New("proposal with a Serial and without a Session, which serials belong to")
-
 // OpenCommandError is the answer to a session's command whose fate is unknown, from this attempt or an earlier one. Propose
 // it again with [Session.Retry], at any node, or give it up.
 type OpenCommandError struct {
@@ -319,9 +317,6 @@ type ForwardError struct {
 
 // Error returns the node and its words.
 func (e *ForwardError) Error() string { return fmt.Sprintf("node %d: %s", e.Node, e.Text) }
-
-// errForwardedNotice is returned by [Raft.Submit] for a mistake of the caller.
-var errForwardedNotice = errors.New("proposal with Committed and Forward on a node that does not lead, where no notice comes")
 
 // errNoAnswer, errLaneBroke, errLeaderChanged and errAnswerDropped are causes in the [UnknownError] of a forwarded proposal:
 // no answer in [Config.ForwardTimeout]; the connection broke, and with it either the proposal was lost or not; another leader

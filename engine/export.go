@@ -34,7 +34,7 @@ func (r *Raft) export(ctx context.Context, dir string) (codec.LogID, error) {
 	for {
 		info, err := r.takeSnapshot(ctx, true)
 		if err != nil {
-			return codec.LogID{}, err
+			return codec.LogID{}, certainly(err)
 		}
 		err = r.loop.keeper.store.Export(info, &endingFS{FS: vfs.OS{}, ctx: ctx, done: r.done, stopped: r.stopped}, dir)
 		if errors.Is(err, snapshot.ErrNotHeld) {

@@ -2,8 +2,16 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine/consensus"
+	"github.com/millrace/millrace/netio"
+	"github.com/millrace/millrace/wal"
+	"github.com/millrace/millrace/wal/snapshot"
+	"github.com/millrace/millrace/wal/vfs"
 )
 
 // Fate says what became of what a call asked for, as far as its error tells: what a caller has to know before it tries
@@ -34,42 +42,64 @@ func (f Fate) String() string {
 }
 
 // FateOf returns the fate of what a call of this package asked for when it returned this error, also when it comes wrapped.
-// An error that this package does not know has an unknown fate. Of a membership change that is not done a first step may
-// be: see [StagedError].
+// An error that this package does not know has an unknown fate; so has one of the operating system's, after which a file may
+// be there or not. The cause that a caller has given a context is taken for what it is. Of a membership change that is not
+// done a first step may be: see [StagedError].
 func FateOf(err error) Fate {
 	if err == nil {
 		return FateDone
 	}
-	// An error of one of these kinds wraps why, and that would mean something else by itself: they come first.
-	switch {
-	case is[*AppliedError](err):
-		return FateDone
-	case is[*UnknownError](err), is[*OpenCommandError](err), is[*SessionExpiredError](err), is[*SessionAnsweredError](err),
-		is[*TransferError](err):
-		return FateUnknown
-	case is[*NotLeaderError](err), is[*LeadershipError](err), is[*ForwardError](err), is[*QuorumError](err), is[*LagError](err),
-		is[*BehindError](err), is[*StagedError](err), is[*ChangedError](err), is[*IntersectionError](err),
-		is[*WitnessQuorumError](err), is[*PurgedError](err), is[*BusyError](err), is[*ConfigError](err), is[*ArgumentError](err),
-		is[*WitnessError](err), is[*IncarnationError](err):
-		return FateNotDone
+	fate, _ := fateIn(err)
+	return fate
+}
+
+// fateIn returns the fate by the outermost error that this package knows, and whether there is one. What that wraps says why,
+// and would mean something else by itself.
+func fateIn(err error) (fate Fate, known bool) {
+	switch err.(type) {
+	case *AppliedError:
+		return FateDone, true
+	case *UnknownError, *OpenCommandError, *SessionExpiredError, *SessionAnsweredError, *TransferError, *DiskStallError:
+		return FateUnknown, true
+	case *NotLeaderError, *LeadershipError, *ForwardError, *QuorumError, *LagError, *BehindError, *StagedError, *ChangedError,
+		*IntersectionError, *WitnessQuorumError, *PurgedError, *BusyError, *ConfigError, *ArgumentError, *WitnessError,
+		*IncarnationError, *StateMachineError:
+		return FateNotDone, true
 	}
-	for _, known := range notDone {
-		if errors.Is(err, known) {
-			return FateNotDone
+	if slices.ContainsFunc(notDone, func(value error) bool { return isItself(err, value) }) {
+		return FateNotDone, true
+	}
+	var inner []error
+	switch err := err.(type) {
+	case interface{ Unwrap() error }:
+		inner = append(inner, err.Unwrap())
+	case interface{ Unwrap() []error }:
+		inner = err.Unwrap()
+	}
+	for _, e := range inner {
+		if fate, known = fateIn(e); known {
+			return fate, true
 		}
 	}
-	return FateUnknown
+	return FateUnknown, false
+}
+
+// isItself does as errors.Is, without a look at what the error wraps.
+func isItself(err, value error) bool {
+	if err == value {
+		return true
+	}
+	also, ok := err.(interface{ Is(error) bool })
+	return ok && also.Is(value)
 }
 
 // notDone lists the errors that are values and after which nothing was done.
 var notDone = []error{
 	ErrBusy, ErrStopped, ErrTooLarge, ErrInitialized, ErrMembership, ErrNotMember, ErrChangeInProgress, ErrTransferInProgress,
 	ErrLeaderLeaves, ErrTransferTarget, ErrMayNotCampaign, ErrNoLeaderToForget, ErrWitnessLog, ErrPurged, ErrNotSnapshotter,
-	ErrNotAdopter, ErrRestoreGivenUp, ErrRestoreMismatch, ErrNothingApplied, ErrNothingToPurge, ErrNoState, ErrLeaseReadsOff,
-	ErrLeaseReads, ErrInFlight, context.Canceled, context.DeadlineExceeded,
-}
-
-func is[E error](err error) bool {
-	_, ok := errors.AsType[E](err)
-	return ok
+	ErrNotAdopter, ErrRestoreGivenUp, ErrRestoreMismatch, ErrNothingApplied, ErrNothingToPurge, ErrNoState, ErrHeaderOnly,
+	ErrLeaseReadsOff, ErrLeaseReads, ErrInFlight, context.Canceled, context.DeadlineExceeded, fs.ErrExist, fs.ErrNotExist,
+	codec.ErrCorrupt, codec.ErrVersion, consensus.ErrLogState, consensus.ErrCommittedConflict, consensus.ErrTermsExhausted,
+	netio.ErrClosed, netio.ErrConfig, netio.ErrInsecure, netio.ErrStarted, snapshot.ErrClosed, snapshot.ErrForeign,
+	vfs.ErrLocked, wal.ErrIdentity,
 }

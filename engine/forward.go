@@ -62,7 +62,7 @@ func (r *Raft) forward(ctx context.Context, p *Proposal, kind codec.EntryKind) (
 	}
 	switch {
 	case p.Committed != nil:
-		return Result{}, errForwardedNotice
+		return Result{}, &ArgumentError{"Submit", "Committed and Forward", "one of the two on a node that does not lead, where no notice comes"}
 	case len(p.Data) > limit:
 		return Result{}, fmt.Errorf("proposal of %d bytes, limit %d: %w", len(p.Data), limit, ErrTooLarge)
 	}

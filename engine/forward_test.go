@@ -68,7 +68,7 @@ func TestFollowerForwardsOnRequest(t *testing.T) {
 			t.Fatalf("beyond it: %v", err)
 		}
 		notice := func(codec.LogID) { t.Error("a forwarded proposal gives a notice") }
-		if _, err := follower.Submit(t.Context(), Proposal{Forward: true, Committed: notice}); err != errForwardedNotice {
+		if _, err := follower.Submit(t.Context(), Proposal{Forward: true, Committed: notice}); !errors.As(err, new(*ArgumentError)) {
 			t.Fatalf("with a notice: %v", err)
 		}
 		c.agree(4)

@@ -12,8 +12,8 @@ import (
 // does not hold is never removed, nor what a peer that is being sent a snapshot still needs behind that. It may be called on
 // any node. The space on disk comes back some time later.
 //
-// Errors: one that wraps [ErrNothingToPurge] and says what may be removed and why no more; the context's, after which it may
-// still happen; what wraps [ErrStopped].
+// Errors: one that wraps [ErrNothingToPurge] and says what may be removed and why no more; the context's, where it had ended
+// before; what wraps [ErrStopped]; after an [UnknownError] the entries may have been removed, or be so later.
 func (t Trigger) Purge(ctx context.Context, upTo codec.Index) error {
 	reply := make(chan error, 1)
 	ask := func(l *loop) {

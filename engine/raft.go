@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -156,6 +157,10 @@ func (r *Raft) begin(l *loop, sm StateMachine, state codec.LogState) error {
 	if err := l.checkWitness(); err != nil {
 		return err
 	}
+	if i := slices.IndexFunc(state.Frames, func(f codec.FrameMeta) bool { return f.HeaderOnly }); i >= 0 && !r.cfg.Witness {
+		return fmt.Errorf("node %d is opened as an ordinary member, and the entry %v is without its content: %w",
+			r.cfg.NodeID, state.Frames[i].LastID(), ErrWitnessLog)
+	}
 	l.publishMembership()
 	l.commits = pipeline.NewCommitStage(l.groupLog)
 	l.streams = pipeline.NewStreamStage(l.groupLog, r.transport, func(cold pipeline.ColdFrame) {
@@ -227,8 +232,11 @@ func (r *Raft) ProposeBatch(ctx context.Context, datas [][]byte) ([]Result, erro
 
 // ProposeAsync proposes data and returns at once. fn gets what [Raft.Propose] would have returned, on the goroutine
 // that answers everyone: it must not block, and may propose again. Errors, after which fn is never called: those that
-// say that nothing happened, and [ErrBusy] where Propose would have waited for room.
+// say that nothing happened, a [BusyError] where Propose would have waited for room, and an [ArgumentError] for no fn.
 func (r *Raft) ProposeAsync(data []byte, fn func(Result, error)) error {
+	if fn == nil {
+		return &ArgumentError{"ProposeAsync", "a nil fn", "a function"}
+	}
 	if !r.leads.Load() {
 		return r.notLeader()
 	}

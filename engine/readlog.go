@@ -13,14 +13,15 @@ import (
 // used on any node that is no witness, and more than once; each time it begins anew.
 //
 // An error is the iteration's last pair, its Entry zero: a [PurgedError] where the log begins later than what is asked for,
-// also when that happens meanwhile; the log's own error where it can't be read; the context's; what wraps [ErrStopped].
-// An entry's Data is shared and must not be changed. Frames are read one at a time as the caller gets to them, so that a
+// also when that happens meanwhile; the log's own error where it can't be read; one that wraps [ErrHeaderOnly] on a witness;
+// an [ArgumentError]; the context's; what wraps [ErrStopped]. An entry's Data is shared and must not be changed. Frames are read one at a time as the caller gets to them, so that a
 // slow caller holds up nobody; one that keeps an entry keeps the memory of its frame.
 func (r *Raft) ReadLog(ctx context.Context, from, to codec.Index) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		fail := func(err error) { yield(Entry{}, fmt.Errorf("reading the log of node %d: %w", r.cfg.NodeID, err)) }
 		if from == 0 || to != 0 && to < from {
-			fail(fmt.Errorf("entries %d to %d, want a first one of 1 or more, and a last one that is 0 or not before it", from, to))
+			fail(&ArgumentError{"ReadLog", fmt.Sprintf("entries %d to %d", from, to),
+				"a first one of 1 or more, and a last one that is 0 or not before it"})
 			return
 		}
 		var entries []Entry
@@ -91,7 +92,7 @@ func (l *loop) readFrame(index codec.Index, reply chan<- logRead) {
 	commit, purged := l.out.Commit, l.status.Purged.Index
 	switch {
 	case l.cfg.Witness:
-		reply <- logRead{err: fmt.Errorf("entry %d: %w", index, errWitnessEntries)}
+		reply <- logRead{err: fmt.Errorf("entry %d on a witness: %w", index, ErrHeaderOnly)}
 		return
 	case index <= purged:
 		reply <- logRead{err: &PurgedError{Index: index, First: purged + 1, Last: commit}}

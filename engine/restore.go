@@ -26,11 +26,11 @@ const restorePartBytes = 512 << 10
 // No snapshot is taken while a state comes. One that the leader does not bring to its end has no effect. Only one comes at a
 // time: a second call ends the first.
 //
-// Errors, after which nothing has changed: [NotLeaderError] or [LeadershipError], also when the leadership ends meanwhile;
-// one that wraps [ErrNotSnapshotter], or [ErrNotAdopter] for an on-disk state machine; one that wraps [ErrRestoreGivenUp];
-// that of state; the context's; what wraps [ErrStopped]. After an [UnknownError] the state may have been replaced. A state
-// that the state machine can't read stops every node, as an entry does that it can't apply: it is for states that are known
-// to be good.
+// Errors, after which nothing has changed: [NotLeaderError]; one that wraps [ErrNotSnapshotter], or [ErrNotAdopter] for an
+// on-disk state machine; the context's; what wraps [ErrStopped]; and for what ended it before its end was proposed one that
+// wraps [ErrRestoreGivenUp] and why, as that of state, the context's, or a [LeadershipError]. After an [UnknownError] the state
+// may have been replaced. A state that the state machine can't read stops every node, as an entry does that it can't apply:
+// it is for states that are known to be good.
 func (r *Raft) Restore(ctx context.Context, state io.Reader) (codec.LogID, error) {
 	id, err := r.restore(ctx, state)
 	return id, r.noted("state restored", err, "entry", id)
@@ -67,7 +67,7 @@ func (r *Raft) restore(ctx context.Context, state io.Reader) (codec.LogID, error
 			break
 		}
 		if reading != nil {
-			return codec.LogID{}, fmt.Errorf("reading the state behind byte %d: %w", end.size, reading)
+			return codec.LogID{}, unfinished(end.size, fmt.Errorf("reading it: %w", reading))
 		}
 	}
 	hash.Sum(end.hash[:0])
@@ -80,7 +80,10 @@ func unfinished(at uint64, err error) error {
 	if errors.As(err, &unknown) {
 		err = unknown.Cause
 	}
-	return fmt.Errorf("the state was not replaced: behind byte %d of the new one: %w", at, err)
+	if errors.Is(err, ErrRestoreGivenUp) {
+		return fmt.Errorf("behind byte %d: %w", at, err)
+	}
+	return fmt.Errorf("%w behind byte %d: %w", ErrRestoreGivenUp, at, err)
 }
 
 // beginRestore returns a token that nobody has used, and the leadership under which the state is proposed.
@@ -102,7 +105,7 @@ func (r *Raft) beginRestore(ctx context.Context) (token restoreToken, leader cod
 		reply <- answer{l.status.Vote.Leader, err}
 	})
 	if err != nil {
-		return token, leader, err
+		return token, leader, certainly(err)
 	}
 	return token, got.leader, got.err
 }

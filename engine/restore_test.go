@@ -186,7 +186,7 @@ func TestLeaderChangesDuringRestore(t *testing.T) {
 	close(state.more)
 	err := <-ended
 	var notLeader *NotLeaderError
-	if !errors.As(err, &notLeader) && !errors.As(err, new(*LeadershipError)) || !strings.Contains(err.Error(), "was not replaced") {
+	if !errors.As(err, &notLeader) && !errors.As(err, new(*LeadershipError)) || !errors.Is(err, ErrRestoreGivenUp) {
 		t.Fatalf("the restore ends with %v, want that this node does not lead any more", err)
 	}
 	c.propose("kept")

@@ -85,20 +85,21 @@ func registration(cfg *Config) []byte {
 
 // ResumeSession returns the session that a state describes, for use at node r, which need not be the one it was opened at.
 // Its open commands wait to be proposed again or given up. The state must be the newest: a serial that was used since for
-// another command would be taken for a retry of that. Whether the session still exists shows the first command. Errors: a
-// state that can't be.
+// another command would be taken for a retry of that. The first command shows whether the session still exists. Errors: an
+// [ArgumentError] for a state that can't be.
 func ResumeSession(r *Raft, state SessionState, options ...SessionOption) (*Session, error) {
 	s := &Session{raft: r, id: state.ID, next: state.Next}
 	for _, option := range options {
 		option(s)
 	}
 	if state.ID == 0 || state.Next == 0 {
-		return nil, fmt.Errorf("session state with id %d and next serial %d, want both above 0", state.ID, state.Next)
+		return nil, &ArgumentError{"ResumeSession", fmt.Sprintf("id %d and next serial %d", state.ID, state.Next), "both above 0"}
 	}
 	last := uint64(0)
 	for _, serial := range state.Open {
-		if serial <= last || serial >= state.Next {
-			return nil, fmt.Errorf("session state with the open serial %d behind %d and below %d, want them ascending", serial, last, state.Next)
+		if serial <= last || serial >= state.Next || serial-state.Open[0] >= session.WindowMax {
+			what := fmt.Sprintf("the open serial %d behind %d, and %d to come next", serial, last, state.Next)
+			return nil, &ArgumentError{"ResumeSession", what, fmt.Sprintf("them ascending, within %d", session.WindowMax)}
 		}
 		s.open = append(s.open, openCommand{serial: serial, unknown: true})
 		last = serial

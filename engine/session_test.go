@@ -348,13 +348,19 @@ func TestFailedAttemptLeavesNothingOpen(t *testing.T) {
 }
 
 func TestSessionStateThatCannotBe(t *testing.T) {
-	for _, state := range []SessionState{{}, {ID: 1}, {Next: 1}, {ID: 1, Next: 3, Open: []uint64{3}}, {ID: 1, Next: 9, Open: []uint64{2, 2}}, {ID: 1, Next: 9, Open: []uint64{0}}} {
-		if _, err := ResumeSession(nil, state); err == nil {
-			t.Errorf("%+v is taken", state)
+	for _, state := range []SessionState{
+		{}, {ID: 1}, {Next: 1}, {ID: 1, Next: 3, Open: []uint64{3}}, {ID: 1, Next: 9, Open: []uint64{2, 2}},
+		{ID: 1, Next: 9, Open: []uint64{0}}, {ID: 1, Next: 1031, Open: []uint64{6, 1030}},
+	} {
+		if _, err := ResumeSession(nil, state); !errors.As(err, new(*ArgumentError)) {
+			t.Errorf("%+v: %v, want an ArgumentError", state, err)
 		}
 	}
+	if _, err := ResumeSession(nil, SessionState{ID: 1, Next: 1031, Open: []uint64{6, 1029}}); err != nil {
+		t.Errorf("1024 serials, the first and the last open: %v", err)
+	}
 	r := openAlone(t, newRegister(), func(*Config) {})
-	if _, err := r.Submit(t.Context(), Proposal{Serial: 4}); !errors.Is(err, errSerialAlone) {
+	if _, err := r.Submit(t.Context(), Proposal{Serial: 4}); !errors.As(err, new(*ArgumentError)) {
 		t.Errorf("a serial without a session: %v", err)
 	}
 }

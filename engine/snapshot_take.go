@@ -53,7 +53,7 @@ type takenSnapshot struct {
 //
 // Errors: one that wraps [ErrNotSnapshotter], also on a witness; one that wraps [ErrNothingApplied]; a [StateMachineError]
 // with what Snapshot or WriteTo returned; that of the disk, where the state machine and older snapshots are unharmed; the
-// context's, after which it may still be taken; what wraps [ErrStopped].
+// context's, where it had ended before; what wraps [ErrStopped]; after an [UnknownError] it may have been taken, or be so later.
 func (t Trigger) Snapshot(ctx context.Context) (codec.LogID, error) {
 	info, err := t.r.takeSnapshot(ctx, false)
 	return info.Base.ID, t.r.noted("snapshot asked for", err, "entry", info.Base.ID)
@@ -276,8 +276,11 @@ func (k *keeper) took(run *take, info snapshot.Info, err error) {
 	})
 }
 
-// abandonAsks answers who waits when the loop ends.
+// abandonAsks answers who waits when the loop ends. A snapshot that is being written may still become durable.
 func (k *keeper) abandonAsks(cause error) {
+	if k.take.running != nil {
+		cause = &UnknownError{Cause: cause}
+	}
 	for _, a := range k.take.asks {
 		a.reply <- takenSnapshot{err: cause}
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/millrace/millrace/codec"
@@ -40,7 +41,7 @@ func (r *Raft) Submit(ctx context.Context, p Proposal) (Result, error) {
 		return p.Session.submit(ctx, r, &p)
 	}
 	if p.Serial != 0 {
-		return Result{}, errSerialAlone
+		return Result{}, &ArgumentError{"Submit", fmt.Sprintf("Serial %d and no Session", p.Serial), "the Session that the serial belongs to"}
 	}
 	return r.submit(ctx, &p, codec.EntryNormal)
 }

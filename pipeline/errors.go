@@ -33,7 +33,8 @@ var ErrStopped = errors.New("stopped")
 var ErrTooLarge = codec.ErrTooLarge
 
 // UnknownError is the answer to a proposal that was accepted but whose fate is not known: it may have been committed,
-// may yet be, or may never. The caller must find out (or make the proposal idempotent) before it repeats it.
+// may yet be, or may never. The caller must find out (or make the proposal idempotent) before it repeats it. So it is the
+// answer to whatever else was begun and may still come about.
 type UnknownError struct {
 	// LogID is where the entry stood in the log of the leader that accepted it, with several entries in one call the
 	// first one's; zero when that is not known, as for a caller that stopped waiting when its context ended.
@@ -45,9 +46,9 @@ type UnknownError struct {
 // Error returns a sentence with the log id and the cause.
 func (e *UnknownError) Error() string {
 	if e.LogID.IsZero() {
-		return fmt.Sprintf("fate of the proposal unknown: %v", e.Cause)
+		return fmt.Sprintf("fate unknown: %v", e.Cause)
 	}
-	return fmt.Sprintf("fate of the proposal at %v unknown: %v", e.LogID, e.Cause)
+	return fmt.Sprintf("fate of the entry %v unknown: %v", e.LogID, e.Cause)
 }
 
 // Unwrap returns the cause.
