@@ -41,7 +41,7 @@ func (b *barrier) advance(l *loop) (done, stepped bool) {
 		}
 		b.leader, b.id = l.status.Vote, l.out.Write.Frame.LastID()
 		return false, true
-	case l.committed(b.id):
+	case l.committed(b.id) && !l.stranded(b.leader):
 		if l.fed < b.id.Index {
 			return false, false
 		}

@@ -265,9 +265,11 @@ func (l *loop) publishLeader() {
 }
 
 // abandonProposals answers everyone whose entry is not committed: it may be by a successor, or may never. What is
-// committed is applied and answered as usual.
+// committed is applied and answered as usual, unless that takes a snapshot first: a node that is removed never gets one.
 func (l *loop) abandonProposals() {
-	committed := func(m *codec.FrameMeta) bool { return m.Last() <= l.out.Commit && l.core.Holds(m.LastID()) }
+	committed := func(m *codec.FrameMeta) bool {
+		return m.Last() <= l.out.Commit && l.core.Holds(m.LastID()) && !l.status.WantsSnapshot
+	}
 	l.dropNotices(committed)
 	kept := l.proposed[:0]
 	for i := range l.proposed {

@@ -58,9 +58,16 @@ func (l *loop) committed(id codec.LogID) bool {
 	return purged || id == l.status.MemberAt || l.core.Holds(id)
 }
 
-// finished answers the caller behind the last entry that the state machine has to take first.
+// finished answers the caller behind the last entry that the state machine has to take first, unless nothing may ever be
+// applied here.
 func (c *change) finished(l *loop) bool {
-	if !l.committed(c.final) || l.fed < c.final.Index {
+	switch {
+	case !l.committed(c.final):
+		return false
+	case l.stranded(c.leader):
+		c.answer(outcome{id: c.final})
+		return true
+	case l.fed < c.final.Index:
 		return false
 	}
 	l.applier.Await(func(err error) {
@@ -71,6 +78,12 @@ func (c *change) finished(l *loop) bool {
 		}
 	})
 	return true
+}
+
+// stranded reports whether a node that led under a vote may never apply what it has committed: it waits for a snapshot, and
+// who is removed gets none.
+func (l *loop) stranded(leader codec.Vote) bool {
+	return l.status.WantsSnapshot && !l.leadsUnder(leader)
 }
 
 // leaderLost answers the caller of a change whose leader lost its office.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -110,5 +111,50 @@ func TestWhatNoNextLeaderHasIsUnknown(t *testing.T) {
 			c.propose("w")
 			c.agree(3)
 		})
+	}
+}
+
+// TestLeaderThatCanApplyNothingAnswersWhenItLeaves: it waits for a snapshot, and once it is removed nobody sends it one.
+func TestLeaderThatCanApplyNothingAnswersWhenItLeaves(t *testing.T) {
+	o, _ := kept(clusterOptions{nodes: 2, tcp: true, adjust: quiet})
+	c := startCluster(t, o)
+	c.fill(5)
+	c.agree(5)
+	const hurt, other = 1, 2
+	c.purge(hurt)
+	if err := c.nodes[other].SetSwitches(Switches{NoElections: true}); err != nil {
+		t.Fatal(err)
+	}
+	c.close(hurt)
+	for _, path := range c.snapshotFiles(hurt) {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the other one to lead no more", func() bool { return c.nodes[other].Metrics().Role != consensus.Leader })
+	c.open(hurt)
+	leader := c.awaitLeaderAmong([]codec.NodeID{hurt})
+	began := leader.Metrics().Last.Index
+	fate := make(chan error, 1)
+	if err := leader.ProposeAsync([]byte("y"), func(_ Result, err error) { fate <- err }); err != nil {
+		t.Fatal(err)
+	}
+	barred := make(chan error, 1)
+	go func() {
+		_, err := leader.Barrier(t.Context())
+		barred <- err
+	}()
+	until(t, "both entries to be in the log", func() bool { return leader.Metrics().Last.Index >= began+2 })
+	if _, err := leader.ChangeMembership(t.Context(), Remove(hurt)); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{"entry": <-fate, "barrier": <-barred} {
+		var unknown *UnknownError
+		if !errors.As(err, &unknown) || unknown.LogID.IsZero() {
+			t.Errorf("the %s was answered with %v, want an UnknownError", what, err)
+		}
+	}
+	if m := leader.Metrics(); m.Applied != 0 || !m.Snapshots.Wanted {
+		t.Errorf("the leader has applied %d, waits for a snapshot: %v; want 0 and true", m.Applied, m.Snapshots.Wanted)
 	}
 }

@@ -30,9 +30,9 @@ func (r *Raft) Membership() EffectiveMembership {
 }
 
 // ChangeMembership changes the effective membership by any number of edits at once, in their order, and returns the log
-// id of the new one when that is committed and applied on this node. It must be called on the leader. Where no voter
-// config stays as it is, a transient joint membership comes first and takes effect by itself. A change that changes
-// nothing is not proposed; it returns the log id of what is there.
+// id of the new one when that is committed and applied on this node; a leader that waits for a snapshot and is removed only
+// sees it committed. It must be called on the leader. Where no voter config stays as it is, a transient joint membership
+// comes first and takes effect by itself. A change that changes nothing is not proposed; it returns the log id of what is there.
 //
 // Each change also writes down which incarnation goes by each member's id, as far as this leader knows. From then on a
 // disk that was lost and replaced is refused by everybody, also by nodes that have never met the lost one. A leader that

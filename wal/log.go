@@ -72,6 +72,9 @@ type Simulation struct {
 	Random io.Reader
 	// Manual starts no goroutine: nothing is written or read until the caller calls [Log.Pump].
 	Manual bool
+	// SegmentBytes and ReclaimPercent, when not 0, take the place of the [Config]'s, and may be less than that allows: a short
+	// run goes round the log many times then.
+	SegmentBytes, ReclaimPercent int
 }
 
 // Open opens the log in a directory, making both where they are missing. It verifies every byte: a torn tail is cut,
@@ -103,6 +106,12 @@ func open(cfg Config, on Simulation, openAppender func(*scan, *Config) (appender
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
+	}
+	if on.SegmentBytes != 0 {
+		cfg.SegmentBytes = on.SegmentBytes
+	}
+	if on.ReclaimPercent != 0 {
+		cfg.ReclaimPercent = on.ReclaimPercent
 	}
 	l = &Log{cfg: cfg, fsys: on.FS, manual: on.Manual,
 		writerDone: make(chan struct{}), readerDone: make(chan struct{})}

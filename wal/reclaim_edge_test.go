@@ -244,3 +244,37 @@ func TestReclaimMeetsDamage(t *testing.T) {
 		}
 	}
 }
+
+// A simulated log may have smaller files than anybody's, each of one record, and write again what counts as soon as
+// anything does not.
+func TestReclaimOfTinyFiles(t *testing.T) {
+	mem := vfs.NewMem()
+	l, err := OpenSimulation(testConfig("node"), Simulation{
+		FS: mem, Random: bytes.NewReader(make([]byte, 16)), Manual: true, SegmentBytes: 50, ReclaimPercent: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, _, err := l.Group(1, func(uint64, error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := promises{id: 1}
+	for seq := range uint64(40) {
+		w := codec.LogWrite{Seq: seq + 1, HasVote: true, Vote: codec.Vote{Leader: codec.LeaderID{Term: codec.Term(seq + 1), Node: 1}}}
+		if seq == 0 {
+			w.Frame = p.frame(0, 1, 10)
+		}
+		g.Submit(&w)
+		l.Pump()
+	}
+	if s := l.Stats(); s.Records != 42+s.MovedRecords || s.Segments > 6 || s.ReclaimedSegments < 40 || s.MovedRecords < 10 {
+		t.Fatalf("%+v", s)
+	}
+	if f, ok := g.Frame(1); !ok || f.Meta().First != 1 {
+		t.Fatalf("the frame is %+v, %v", f.Meta(), ok)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

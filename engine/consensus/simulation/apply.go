@@ -80,7 +80,7 @@ func (n *node) feed() {
 	for n.alive() && !n.feeding && n.fed < n.out.Commit && !n.status.WantsSnapshot {
 		f, ok := n.tap.Frame(n.fed + 1)
 		if !ok {
-			n.feeding, n.feedSince = true, n.truncated
+			n.feeding, n.feedSince = true, n.streams.Truncations()
 			n.tap.ReadFrame(n.fed+1, func(f codec.Frame, err error) {
 				n.box.feed = &coldFeed{f, err}
 				n.wake()
@@ -94,14 +94,13 @@ func (n *node) feed() {
 	n.applyLater()
 }
 
-// fedCold continues with a frame that was read back. A read that a truncation overtook may fail; it is asked for again.
+// fedCold continues with a frame that was read back. A read that a truncation or a purge overtook may fail; it is asked for
+// again. One that a snapshot overtook brings what is not to be applied any more.
 func (n *node) fedCold(c *coldFeed) {
-	if !n.feeding {
-		return // a snapshot took its place
-	}
 	n.feeding = false
-	switch {
-	case c.err != nil && n.truncated != n.feedSince:
+	switch m := c.frame.Meta(); {
+	case c.err == nil && (m.First > n.fed+1 || m.Last() <= n.fed):
+	case c.err != nil && n.streams.Truncations() != n.feedSince:
 	case c.err != nil && n.poisoned:
 	case c.err != nil:
 		n.unreadable(c.err)

@@ -112,6 +112,10 @@
 // happens once, and a repetition gets the first answer. Snapshots are taken every few entries, files of the real store on
 // the simulated disk; a damaged one is found out by whoever starts from it or is sent it.
 //
+// The log's files are smaller than anybody's, and in many seeds it writes again what counts in them as soon as anything does not.
+// Nodes die, or close, more often just after that. A leader may be cut off soon after its election while clients propose much
+// to it, and purges only when it hears of the next one: what that makes it cut from its log is then about to be written again.
+//
 // Not simulated though it exists: several groups on one log, compression changed in mid-run, state machines that keep their
 // state on disk, the pace of transfers.
 package simulation

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/codec"
@@ -33,7 +34,7 @@ var gaps = map[Class][2]time.Duration{
 	ClassStrayWrite:  {500 * time.Millisecond, 4 * time.Second},
 	ClassWipe:        {100 * time.Millisecond, time.Second},
 	ClassSnapshotRot: {200 * time.Millisecond, 2 * time.Second},
-	ClassReversion:   {10 * time.Millisecond, 80 * time.Millisecond},
+	ClassReversion:   {3 * time.Millisecond, 30 * time.Millisecond},
 
 	ClassLearner:   {600 * time.Millisecond, 5 * time.Second},
 	ClassPromote:   {200 * time.Millisecond, 1500 * time.Millisecond},
@@ -280,7 +281,8 @@ func (f *faults) strike(c Class, r *rand.Rand) {
 	case ClassClog:
 		l.clogged = until
 	case ClassPartition:
-		f.partition(r, time.Second+exponential(r, 2*time.Second))
+		cut, oneWay := f.pattern(r), r.IntN(4) == 0
+		f.partition(func(i, j int) bool { return cut(i, j) && (!oneWay || i < j) }, time.Second+exponential(r, 2*time.Second))
 	case ClassReset:
 		f.s.net.sever(n.id, peer.id, codec.LaneAppend)
 	case ClassStall:
@@ -308,13 +310,49 @@ func (f *faults) haunt(n *node) {
 	if !f.on[c] || f.s.healing || r.IntN(5) > 0 {
 		return
 	}
+	f.endSoon(c, n, r)
+}
+
+// moved may end a node shortly after its log wrote something again, or gave files back: in the next batches the old place or
+// the new one counts. Where a life before ended without a seal and the vote is still that life's, it may end in order, since
+// only then does anybody ask what the new place says of it.
+func (f *faults) moved(n *node) {
+	if n.poisoned {
+		return
+	}
+	st := n.log.Stats()
+	moved, gone := int(st.MovedRecords)-n.moved.records, int(st.ReclaimedSegments)-n.moved.segments
+	n.moved = moves{int(st.MovedRecords), int(st.ReclaimedSegments)}
+	f.s.moved += moved
+	f.s.reclaimed += gone
+	if moved == 0 && gone == 0 || f.s.healing {
+		return
+	}
+	c, within := [...]Class{ClassKill, ClassPowerCut, ClassStop}[f.rolls[ClassStop].IntN(3)], 50
+	if n.losses == mayHaveLost && n.ghost.disk.vote == n.voteAtStart && gone > 0 {
+		c, within = ClassStop, 10
+	}
+	r := f.rolls[c]
+	if !f.on[c] || r.IntN(within) > 0 {
+		return
+	}
+	f.endSoon(c, n, r)
+}
+
+// endSoon ends a node, if it is still up then.
+func (f *faults) endSoon(c Class, n *node, r *rand.Rand) {
 	life := n.life
 	f.s.after(exponential(r, 2*(f.s.shape.flush+f.s.shape.delay)), func() {
-		if n.up && n.life == life && !f.s.healing {
-			f.count(c)
-			n.crash(r, c == ClassKill)
-			n.startLater()
+		if !n.up || n.life != life || f.s.healing {
+			return
 		}
+		f.count(c)
+		if c == ClassStop {
+			n.stop()
+		} else {
+			n.crash(r, c == ClassKill)
+		}
+		n.startLater()
 	})
 }
 
@@ -363,14 +401,12 @@ func (f *faults) strikeNode(c Class, r *rand.Rand, n *node, until int64) bool {
 	return true
 }
 
-// partition cuts links for a while.
-func (f *faults) partition(r *rand.Rand, hold time.Duration) {
-	cut := f.pattern(r)
-	oneWay := r.IntN(4) == 0
+// partition cuts links for a while: those between nodes, by position, for which cut says so.
+func (f *faults) partition(cut func(i, j int) bool, hold time.Duration) {
 	var links []*link
 	for i, a := range f.s.nodes {
 		for j, b := range f.s.nodes {
-			if i != j && cut(i, j) && (!oneWay || i < j) {
+			if i != j && cut(i, j) {
 				links = append(links, f.s.net.link(a.id, b.id))
 			}
 		}
@@ -382,6 +418,26 @@ func (f *faults) partition(r *rand.Rand, hold time.Duration) {
 		for _, l := range links {
 			l.cuts = max(0, l.cuts-1)
 		}
+	})
+}
+
+// depose may cut a new leader off a while after it was elected, for as long as the others take to elect another one, and
+// lets clients propose much to it: the next leader has to cut all that, and has not purged yet what stands before.
+func (f *faults) depose(n *node) {
+	r := f.rolls[ClassPartition]
+	if !f.on[ClassPartition] || f.s.healing || r.IntN(2) > 0 {
+		return
+	}
+	life := n.life
+	f.s.after(exponential(r, 5*f.s.shape.timeout), func() {
+		if n.life != life || !n.leads() || f.s.healing {
+			return
+		}
+		f.s.tracef("node %d is cut off, as its leader", n.id)
+		f.count(ClassPartition)
+		at := slices.Index(f.s.nodes, n)
+		f.partition(func(i, j int) bool { return i == at || j == at }, 4*f.s.shape.timeout+exponential(r, 2*f.s.shape.timeout))
+		f.s.workload.flood(n, r)
 	})
 }
 

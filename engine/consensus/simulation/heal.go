@@ -169,12 +169,12 @@ func (s *run) freshWrite() {
 	s.record("a fresh write in a healthy cluster ends as %d", fate)
 }
 
-// freshRead reads at a node and waits for the answer.
+// freshRead reads at a node and waits for the answer. A leader that hands over meanwhile may refuse it.
 func (s *run) freshRead(n *node) {
 	for range 4 {
 		asked, answered, ok := false, false, false
 		s.await("an answer to a fresh read", func() bool {
-			if !asked && n.up && n.status.Leader != 0 {
+			if !asked && s.unsettled() == "" {
 				asked = true
 				s.workload.read(n, s.shape.leaseReads, func(good bool) { answered, ok = true, good })
 			}

@@ -66,8 +66,10 @@ func (n *node) start() {
 		return
 	}
 	log, err := wal.OpenSimulation(wal.Config{
-		Dir: "data", ClusterID: "simulation", Node: n.id, SegmentBytes: n.s.shape.segmentBytes, RecentBytesMax: n.s.shape.recentBytes,
-	}, wal.Simulation{FS: fs, Random: chunks{n.rng}, Manual: true})
+		Dir: "data", ClusterID: "simulation", Node: n.id, RecentBytesMax: n.s.shape.recentBytes,
+	}, wal.Simulation{
+		FS: fs, Random: chunks{n.rng}, Manual: true, SegmentBytes: n.s.shape.segmentBytes, ReclaimPercent: n.s.shape.reclaim,
+	})
 	if cut && d.cut != nil {
 		n.s.tracef("node %d loses power while it opens its log", n.id)
 		n.s.faults.count(ClassPowerCut)
@@ -109,12 +111,12 @@ func (n *node) leave() {
 
 // begin wires the parts of a life as package engine does.
 func (n *node) begin(log *wal.Log) {
-	n.box, n.poisoned, n.fed, n.feeding, n.truncated, n.proposed, n.bytes = mailbox{}, false, 0, false, 0, nil, 0
+	n.box, n.poisoned, n.fed, n.feeding, n.proposed, n.bytes = mailbox{}, false, 0, false, nil, 0
 	n.machine, n.applying, n.partial, n.batches, n.armed = machine{n: n}, false, false, nil, consensus.Never
 	n.transfers = map[codec.NodeID]*transfer{}
 	n.reads = readings{asked: map[uint64]*reading{}}
 	n.heard, n.named, n.pipes = map[codec.NodeID]string{}, map[codec.NodeID]string{}, map[codec.NodeID]*pipe{}
-	n.transferred, n.writtenSeq, n.flushedSeq, n.overslept = codec.LeaderID{}, 0, 0, false
+	n.transferred, n.writtenSeq, n.flushedSeq, n.overslept, n.moved, n.untidy = codec.LeaderID{}, 0, 0, false, moves{}, false
 	life := n.life
 	g, st, err := log.Group(group, func(seq uint64, err error) { n.flushed(life, seq, err) })
 	if err != nil {
@@ -362,6 +364,7 @@ func (n *node) pumped(life int) {
 	n.s.note(24, uint64(n.id))
 	n.log.Pump()
 	n.disk.pumped(n)
+	n.s.faults.moved(n)
 	n.s.check.disk(n)
 }
 

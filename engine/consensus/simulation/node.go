@@ -64,17 +64,22 @@ type node struct {
 	bytes                         int // of proposed
 	fed                           codec.Index
 	feeding, applying, partial    bool
-	truncated, feedSince          uint64
+	feedSince                     uint64
 	outstanding                   []attempt      // of clients, that were not answered
 	broken                        []codec.NodeID // streams that the stages gave up, scratch
 
 	named, heard           map[codec.NodeID]string // where the membership has its peers, and where they were heard from last
 	pipes                  map[codec.NodeID]*pipe  // what it has on the way as a leader
 	transferred            codec.LeaderID          // campaign that a leader asked for
+	moved                  moves                   // by its log, in this life
+	untidy                 bool                    // it is to purge when it gets to it
 	writtenSeq, flushedSeq uint64
 	waitingSince           consensus.Instant // when its log last made progress, or had nothing to do
 	overslept              bool              // the next round follows a pause
 }
+
+// moves is what a log wrote again, and how many files it gave back.
+type moves struct{ records, segments int }
 
 // mailbox is what waits for the next round.
 type mailbox struct {
@@ -125,7 +130,7 @@ func newNode(s *run, id codec.NodeID) *node {
 	r := stream(s.opts.Seed, streamNodes+uint64(id)<<16)
 	n := &node{
 		s: s, id: id, disk: newDisk(s), rng: r,
-		snaps: keeper{rotten: map[codec.SnapshotHash]bool{}},
+		snaps: keeper{rotten: map[codec.SnapshotHash]bool{}, keep: drawKeep(r)},
 		known: map[codec.NodeID]codec.Incarnation{}, asking: map[codec.NodeID]codec.Incarnation{}, closing: between,
 		address: addressOf(id, 0),
 	}
@@ -382,7 +387,9 @@ func (n *node) carryOut(f codec.Frame) {
 	case out.Install != nil:
 		n.install(out.Install)
 	case out.Write.Jump != nil && out.Write.Jump.ID.Index > n.fed: // a witness's: it has no state
-		n.fed, n.feeding, n.partial = out.Write.Jump.ID.Index, false, true
+		n.fed, n.partial = out.Write.Jump.ID.Index, true
+	case out.Write.Purge != nil && out.Write.Purge.ID.Index > n.fed: // so is this
+		n.fed, n.partial = out.Write.Purge.ID.Index, true
 	}
 	for i := range out.Now {
 		n.dispatch(&out.Now[i])
@@ -402,9 +409,13 @@ func (n *node) carryOut(f codec.Frame) {
 	if n.status.Role == consensus.Leader && out.Write.Frame.Kind == codec.EntryMembership {
 		n.s.faults.haunt(n)
 	}
+	if before.Role != consensus.Leader && n.status.Role == consensus.Leader {
+		n.s.faults.depose(n)
+	}
 	if before.Role == consensus.Leader && (n.status.Role != consensus.Leader || n.status.Vote != before.Vote) {
 		n.abandonProposals()
 	}
+	n.tidy(&before)
 }
 
 // dispatch hands a message to the stage that attaches its frame. A frame without its entries needs none from the log.
@@ -432,9 +443,6 @@ func (n *node) write(w *consensus.Write, f codec.Frame) {
 			n.s.violate("node %d: frame at index %d: %v", n.id, w.Frame.First, err)
 			return
 		}
-	}
-	if w.HasTruncate || w.Jump != nil {
-		n.truncated++
 	}
 	if w.HasTruncate || w.Jump != nil || w.Purge != nil {
 		n.streams.Truncated()

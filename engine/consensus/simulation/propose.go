@@ -39,11 +39,12 @@ func (n *node) propose(b *pipeline.Batch) {
 	n.carryOut(f)
 }
 
-// abandonProposals tells the clients of a lost leadership that nobody knows what becomes of their entries.
+// abandonProposals tells the clients of a lost leadership that nobody knows what becomes of their entries, but for those that
+// are committed and will be applied.
 func (n *node) abandonProposals() {
 	kept := n.proposed[:0]
 	for _, p := range n.proposed {
-		if p.meta.Last() <= n.out.Commit {
+		if p.meta.Last() <= n.out.Commit && !n.status.WantsSnapshot {
 			kept = append(kept, p)
 			continue
 		}

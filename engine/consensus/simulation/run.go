@@ -44,6 +44,8 @@ type Result struct {
 	Snapshots, Purges, Jumps, Reads, LeaseReads int
 	// Transfers of snapshots begun, Pieces of them sent, Installs snapshots that a state machine was given while it ran.
 	Shipped, Pieces, Installs int
+	// Cuts are truncations of logs, Moved records that logs wrote again so that an old file could go, Reclaimed such files.
+	Cuts, Moved, Reclaimed int
 	// Sessions opened, Repeats commands proposed again in them, Expired commands whose session had been evicted.
 	Sessions, Repeats, Expired int
 	// Given says that the run was given up: data that was lost on purpose had been committed.
@@ -75,7 +77,7 @@ type run struct {
 
 	transfers, restores, rises, refusals, strangers int
 	snapshots, purges, jumps, installs              int
-	transfersBegun, pieces                          int
+	transfersBegun, pieces, cuts, moved, reclaimed  int
 }
 
 // Run makes one run and says what came of it. It is a function of its options.
@@ -116,6 +118,7 @@ func (s *run) result() Result {
 		Leaders: len(s.check.leaders), Entries: len(s.check.committed), Acked: s.workload.acked, Retried: s.workload.retried, Twice: s.workload.twice(),
 		Changes: len(s.check.memberships), Transfers: s.transfers, Restores: s.restores, Rises: s.rises, Refusals: s.refusals,
 		Strangers: s.strangers, Snapshots: s.snapshots, Purges: s.purges, Jumps: s.jumps,
+		Cuts: s.cuts, Moved: s.moved, Reclaimed: s.reclaimed,
 		Shipped: s.transfersBegun, Pieces: s.pieces, Installs: s.installs,
 		Sessions: s.workload.sessions, Repeats: s.workload.repeats, Expired: s.workload.expired,
 		Reads: s.workload.reads, LeaseReads: s.workload.leaseReads, Given: s.given, Err: s.failure,

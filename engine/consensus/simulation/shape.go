@@ -7,6 +7,7 @@ import (
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
+	"github.com/millrace/millrace/wal"
 )
 
 // The streams of random numbers of one seed. Each class of faults has two of its own (see [faults]), so that a class
@@ -52,6 +53,7 @@ type shape struct {
 	windowBytes   int
 	windowFrames  int
 	segmentBytes  int
+	reclaim       int // percent of a file that must not count before what does is written again
 	recentBytes   int
 	compression   codec.Compression
 	delay         time.Duration // mean of a message without faults
@@ -67,7 +69,7 @@ type shape struct {
 	leaseReads                bool
 	sessionsMax, sessionBytes uint64      // sessions in the table, and bytes of answers kept for each
 	pieceBytes                int         // most of a snapshot in one message
-	snapshotEvery, keep       codec.Index // entries between two snapshots, and kept in the log behind the newest
+	snapshotEvery             codec.Index // entries between two snapshots
 }
 
 func drawShape(seed uint64) shape {
@@ -80,7 +82,7 @@ func drawShape(seed uint64) shape {
 	if r.IntN(2) == 0 {
 		stall = logDuration(r, timeout/2, 6*timeout)
 	}
-	return shape{
+	h := shape{
 		mode:          mode,
 		membership:    firstMembership(r, mode, voters, learners),
 		initializeAll: r.IntN(2) == 0,
@@ -109,9 +111,16 @@ func drawShape(seed uint64) shape {
 		sessionBytes:  []uint64{0, 8, 64, 1 << 20}[r.IntN(4)],
 		pieceBytes:    int(logUniform(r, 200, 8000)),
 		snapshotEvery: codec.Index(logUniform(r, 5, 250)),
-		keep:          []codec.Index{0, 1, 3, 10, 80}[r.IntN(5)],
+		reclaim:       []int{1, 1, 1, wal.ReclaimPercentMin, wal.ReclaimPercentDefault, wal.ReclaimPercentMax}[r.IntN(6)],
 	}
+	if r.IntN(3) > 0 {
+		h.segmentBytes = int(logUniform(r, 100, wal.SegmentBytesMin)) // files come and go all the time
+	}
+	return h
 }
+
+// drawKeep says how many entries one node keeps in its log behind its newest snapshot.
+func drawKeep(r *rand.Rand) codec.Index { return []codec.Index{0, 0, 0, 1, 3, 10, 80}[r.IntN(7)] }
 
 // drawSwitches says how one node runs.
 func (h *shape) drawSwitches(r *rand.Rand) (restoreLeader bool, s consensus.Switches) {

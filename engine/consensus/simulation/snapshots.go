@@ -19,6 +19,7 @@ const snapshotFolder = "data/snapshot"
 // keeper is what a node has to do with its own snapshots.
 type keeper struct {
 	store *snapshot.Store
+	keep  codec.Index // how many entries stay in the log behind the newest
 	// write, when not nil, writes the one that was captured; told the index of the last one that the core was told of.
 	write func() error
 	told  codec.Index
@@ -206,18 +207,36 @@ func (n *node) tellSnapshots() {
 		}
 		n.snaps.told = id.Index
 		n.step(consensus.Input{Kind: consensus.InputSnapshot, Log: id})
+		if n.status.Role == consensus.Leader || n.status.LastLog.Index == n.out.Commit || n.rng.IntN(2) == 0 {
+			n.purge()
+		}
+	}
+	if n.untidy {
+		n.untidy = false
 		n.purge()
 	}
 }
 
 // purge asks the core to remove what is not kept behind the newest snapshot.
 func (n *node) purge() {
-	switch keep := n.s.shape.keep; {
+	switch keep := n.snaps.keep; {
 	case !n.alive():
-	case n.rng.IntN(10) == 0: // all that may go
+	case n.rng.IntN(4) == 0: // all that may go
 		n.step(consensus.Input{Kind: consensus.InputPurge, Index: n.status.LastLog.Index})
 	case n.snaps.told > keep:
 		n.step(consensus.Input{Kind: consensus.InputPurge, Index: n.snaps.told - keep})
+	}
+}
+
+// tidy takes a snapshot when a leadership ends that has entries which are not committed, and purges what stands before them
+// when the next leader is heard: the log writes them again then, while they are cut.
+func (n *node) tidy(before *consensus.Status) {
+	switch tail := n.status.LastLog.Index > n.out.Commit; {
+	case !tail || !n.alive() || n.status.Role == consensus.Leader:
+	case before.Role == consensus.Leader && n.snaps.write == nil:
+		n.snapshotNow()
+	case n.status.Vote != before.Vote && n.status.Vote.Committed:
+		n.untidy = true
 	}
 }
 

@@ -29,6 +29,12 @@ func (t *tap) Submit(w *codec.LogWrite) {
 	g.submit(w, k.standsFor(t.n, w.Jump), entries)
 	k.wrote(t.n, w.Frame, before, entries)
 	t.n.s.note(11, uint64(t.n.id), w.Seq, t.n.ghost.mem.chainAt(t.n.ghost.mem.last().Index))
+	if w.HasTruncate {
+		t.n.s.cuts++
+	}
+	if w.HasTruncate && !t.n.disk.busy && t.n.disk.until <= t.n.s.now && t.n.rng.IntN(4) > 0 {
+		t.n.log.Pump() // what is to be reclaimed is read just before
+	}
 	t.log.Submit(w)
 	t.n.pump()
 }

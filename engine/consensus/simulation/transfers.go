@@ -362,7 +362,7 @@ func (n *node) install(base *codec.LogBase) {
 		n.loseProposal(n.proposed[0])
 		n.proposed = n.proposed[1:]
 	}
-	n.feeding, n.fed = false, base.ID.Index
+	n.fed = base.ID.Index
 	list := n.snaps.store.List()
 	i := slices.IndexFunc(list, func(info snapshot.Info) bool { return info.Base.ID == base.ID })
 	if i < 0 {
@@ -372,16 +372,16 @@ func (n *node) install(base *codec.LogBase) {
 	n.restoreLater(list[i])
 }
 
-// restoreLater lets the applier replace the state by that of a snapshot, when its turn comes.
+// restoreLater lets the applier replace the state by that of a snapshot, when its turn comes. Where that can't be read the
+// applier applies nothing any more.
 func (n *node) restoreLater(info snapshot.Info) {
+	var sessions []byte
 	r, err := n.snaps.store.Open(info)
-	if err != nil {
-		n.diskFailed("open a snapshot to restore", err)
-		n.unreadableState()
-		return
+	if err == nil {
+		sessions = r.Sessions()
 	}
 	n.snaps.told = max(n.snaps.told, info.Base.ID.Index)
-	n.applier.Restore(info.Base, r.Sessions(), func() (io.ReadCloser, error) { return r, nil }, func(err error) {
+	n.applier.Restore(info.Base, sessions, func() (io.ReadCloser, error) { return r, err }, func(err error) {
 		if err == nil {
 			n.ailing = false
 			n.s.check.restored(n, info.Base.ID)

@@ -101,6 +101,21 @@ func (w *workload) later(c *client) {
 	})
 }
 
+// flood proposes much at a node within a short while: a leader that was cut off takes it, and the next one cuts it from its log.
+func (w *workload) flood(n *node, r *rand.Rand) {
+	at := time.Duration(0)
+	for range 1 + r.IntN(8) {
+		at += exponential(r, w.s.shape.timeout/8)
+		w.s.after(at, func() {
+			for range 1 + r.IntN(2*w.s.shape.batch) {
+				if n.leads() && !w.s.healing {
+					w.submit(n, w.add(op{tries: 1}))
+				}
+			}
+		})
+	}
+}
+
 // target returns the node that a client takes for the leader: mostly one that does.
 func (w *workload) target() *node {
 	if w.rng.IntN(8) > 0 {
