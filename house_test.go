@@ -44,7 +44,7 @@ var consensusNames = map[string][]string{
 // goFiles lists the files in which goroutines start, and what each of those is for.
 var goFiles = map[string]string{
 	"cluster_benchmark/load/load.go":               "the clients and their time-keeper, which end with the run",
-	"cluster_benchmark/measure.go":                 "stops the load when the run is interrupted, a call that returns at once",
+	"cluster_benchmark/measure/measure.go":         "stops the load when the run is interrupted, a call that returns at once",
 	"cluster_benchmark/peers/etcd/cluster.go":      "the drivers of the nodes, ended by Close",
 	"cluster_benchmark/peers/etcd/network.go":      "the two ends of each connection, ended by Close",
 	"cluster_benchmark/peers/etcd-new/cluster.go":  "the drivers of the nodes, ended by Close",

@@ -49,16 +49,16 @@ var mistakes = []struct {
 	reason                    string // that the check must give
 }{
 	{
-		"the applier leaves out an entry and answers it all the same", "../pipeline/applier.go",
-		"a.sm.Apply(a.entries, a.results)", "a.sm.Apply(a.entries[1:], a.results[1:])",
+		"the applier leaves out an entry and answers it all the same", "../pipeline/portion.go",
+		"a.sm.Apply(entries, results)", "a.sm.Apply(entries[1:], results[1:])",
 		"was acknowledged and is not applied",
 	}, {
-		"the applier gives a batch to the state machine twice", "../pipeline/applier.go",
-		"if err := a.sm.Apply(a.entries, a.results)", "_ = a.sm.Apply(a.entries, a.results); if err := a.sm.Apply(a.entries, a.results)",
+		"the applier gives a batch to the state machine twice", "../pipeline/portion.go",
+		"return a.sm.Apply(entries, results)", "_ = a.sm.Apply(entries, results); return a.sm.Apply(entries, results)",
 		"applied after index",
 	}, {
-		"answers name the log id of a neighbour", "../pipeline/applier.go",
-		"Result{LogID: a.entries[i].ID}", "Result{LogID: a.entries[len(a.entries)-1-i].ID}",
+		"answers name the log id of a neighbour", "../pipeline/portion.go",
+		"Result{LogID: entries[i].ID}", "Result{LogID: entries[len(entries)-1-i].ID}",
 		"the log ids of the",
 	},
 }

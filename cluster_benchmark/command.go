@@ -40,7 +40,8 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(listCommand(stdout), runCommand(stdout, stderr), compareCommand(stdout))
+	root.AddCommand(listCommand(stdout), runCommand(stdout, stderr), compareCommand(stdout),
+		measureCommand(stdout, stderr))
 	return root
 }
 

@@ -5,12 +5,13 @@
 //
 //	      setting                 profiles and flags -> a plan -> scenarios
 //	         |
-//	      runner (this package)   for each scenario, round and target:
-//	         |      open target -> warm up -> measure -> drain -> settle -> close -> check -> result
-//	         v
-//	      target     load      safety       result       show
-//	      cluster,   clients   proof        JSON lines,  table,
-//	      ceilings                          .hgrm        progress, compare
+//	      runner (this package)   for each scenario, round and target
+//	         |
+//	      measure    open target -> warm up -> measure -> drain -> settle -> close -> check -> result
+//	         |
+//	      target     load      safety       result       show                peer
+//	      cluster,   clients   proof        JSON lines,  table,              the same in a
+//	      ceilings                          .hgrm        progress, compare   process of its own
 //
 // # Promises
 //
@@ -32,8 +33,6 @@
 //   - A ceiling is measured in the same process, round and scenario as what is compared with it. Exceeding
 //     ceiling-handoff, or ceiling-disk with --store wal, marks a result invalid: then the ceiling is built badly.
 //     ceiling-net is one round trip at a time, which an engine that overlaps them may exceed.
-//   - Before each measurement memory is given back to the system and the peak of resident memory begins anew, so that
-//     one measurement does not show in the next one's figures.
 //
 // # What is not there yet
 //
@@ -43,6 +42,6 @@
 //
 // # Reading order
 //
-// main.go and command.go, the commands; flags.go; runner.go, a run; measure.go, one measurement; output.go and
-// histogram.go, files; version.go; errors.go.
+// main.go and command.go, the commands; flags.go; runner.go, a run; serve.go, one measurement for another process;
+// output.go and histogram.go, files; version.go; errors.go.
 package main

@@ -40,3 +40,10 @@ type unusableError struct {
 func (e *unusableError) Error() string {
 	return fmt.Sprintf("the figures can't be used: %s; results: %s", e.problem, e.file)
 }
+
+// servedError is what a measurement for another process ended with. The command measure returns it; main exits with the
+// code that package peer gives it.
+type servedError struct{ error }
+
+// Unwrap returns the error of package peer.
+func (e *servedError) Unwrap() error { return e.error }

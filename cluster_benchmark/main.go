@@ -5,14 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
+
+	"github.com/millrace/millrace/cluster_benchmark/peer"
 )
 
-// gcPercent is the collector's target for every run; see doc.go.
-const gcPercent = 400
-
 func main() {
-	debug.SetGCPercent(gcPercent)
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -35,9 +32,12 @@ func execute(args []string, stdout, stderr io.Writer) int {
 // exitCode returns what a command's error means.
 func exitCode(err error) int {
 	var usage *usageError
+	var served *servedError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &served):
+		return peer.ExitCode(served.error)
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, errInterrupted):

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
+	"github.com/millrace/millrace/cluster_benchmark/measure"
 	"github.com/millrace/millrace/cluster_benchmark/result"
 	"github.com/millrace/millrace/cluster_benchmark/setting"
 	"github.com/millrace/millrace/cluster_benchmark/show"
+	"github.com/millrace/millrace/cluster_benchmark/target"
 )
 
 // runner makes one run.
@@ -86,6 +89,30 @@ func (r *runner) round(ctx context.Context, s setting.Scenario, round int) error
 	compareWithCeilings(done)
 	r.progress.Clear() // the results may go to the same terminal
 	return errors.Join(failure, r.out.round(done))
+}
+
+// measure measures one target in one round. The result is nil when nothing was measured. When ctx ends the run is
+// interrupted, and what was measured until then is returned.
+func (r *runner) measure(ctx context.Context, name string, s setting.Scenario, round int) (one *result.Result, err error) {
+	dir, err := os.MkdirTemp(r.out.dir, "data-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	job := &measure.Job{
+		Profile: r.plan.Profile, Target: name, Round: round, Scenario: s, Dir: dir, GOGC: measure.GCPercent,
+		Open: func(ctx context.Context, s setting.Scenario, dir string) (target.Target, error) {
+			return target.Open(ctx, name, s, dir)
+		},
+		Build: r.build, Machine: r.machine, Progress: r.progress,
+	}
+	job.Warmup, job.Duration = r.plan.Times(name)
+	if s.Store == setting.StoreWAL {
+		job.WALBackend = target.WALBackend(name)
+	}
+	one, err = job.Run(ctx)
+	r.interrupted = one == nil && err == nil || one != nil && one.Interrupted
+	return one, err
 }
 
 // compareWithCeilings sets each target's part of the ceilings of the same scenario and round, and marks what is above

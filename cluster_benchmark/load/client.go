@@ -30,7 +30,9 @@ type client struct {
 	proposer    Proposer
 	payloads    [][]byte // one per put of a call
 	sampled     int
-	publishAt   int64  // on the run's clock, nanoseconds
+	interval    int    // of the measured time, in which the samples were answered
+	intervalEnd int64  // on the run's clock, nanoseconds
+	publishAt   int64  // on that clock
 	unpublished uint64 // puts answered and not yet in shard.answered
 	ops         uint64
 	book        safety.Book
@@ -43,6 +45,7 @@ type client struct {
 
 func newClient(r *Run, number int) *client {
 	c := &client{run: r, shard: r.shards[number%len(r.shards)], book: safety.NewBook(number, r.cfg.Payload)}
+	c.intervalEnd = r.warmEnd + int64(r.interval)
 	random := rand.New(rand.NewPCG(uint64(number), 1))
 	for range r.cfg.Batch {
 		payload := make([]byte, r.cfg.Payload)
@@ -197,12 +200,17 @@ func (c *client) issue(s *slot) {
 func (c *client) answered(issued int64, puts int) int64 {
 	now := c.run.now()
 	if now >= c.run.warmEnd && puts > 0 {
+		if now < c.run.end.Load() {
+			c.ops += uint64(puts)
+			if now >= c.intervalEnd {
+				c.enter(int((now - c.run.warmEnd) / int64(c.run.interval)))
+			}
+		} else if c.interval != beyond {
+			c.enter(beyond)
+		}
 		c.samples[c.sampled] = sample{now - issued, int64(puts)}
 		if c.sampled++; c.sampled == samplesMax {
 			c.record()
-		}
-		if now < c.run.end.Load() {
-			c.ops += uint64(puts)
 		}
 	}
 	c.unpublished += uint64(puts)
@@ -213,9 +221,16 @@ func (c *client) answered(issued int64, puts int) int64 {
 	return now
 }
 
+// enter begins an interval: the samples kept so far are of another.
+func (c *client) enter(interval int) {
+	c.record()
+	c.interval = interval
+	c.intervalEnd = c.run.warmEnd + int64(interval+1)*int64(c.run.interval)
+}
+
 // record takes the samples to the histogram.
 func (c *client) record() {
-	c.shard.add(c.samples[:c.sampled])
+	c.shard.add(c.interval, c.samples[:c.sampled])
 	c.sampled = 0
 }
 

@@ -19,6 +19,9 @@
 //   - Puts count when answered within the measured time. Every put answered after the warm-up is in the histogram, also
 //     those that were still outstanding at the end: a stall that reaches beyond the end is seen. The histogram may
 //     therefore hold a few more puts than were counted, at most Clients x Inflight x Batch.
+//   - The measured time is also looked at in intervals ([Interval]); their puts add up to those counted. A put belongs to
+//     the interval in which it was answered. What a client brings more than 20 intervals late, since it was not answered
+//     for so long, counts there and in the maximum, but no longer in the percentiles.
 //   - Each put's fate is written into its client's [safety.Book]: acknowledged, unknown or refused.
 //   - No goroutine is left when [Run.Drain] has returned true.
 //
@@ -34,9 +37,11 @@
 //     read at every put.
 //   - Puts carry a context without an end, as a caller without a deadline would. What is not answered after the run
 //     is answered when its target is closed.
+//   - A sample is recorded once, into the histogram of its interval; intervals are merged into that of the whole time. The
+//     series then costs a merge per interval and shard, not a second record per put.
 //   - Payloads are random bytes, different for each client, so that neither disk nor codec can compress them.
 //
 // # Reading order
 //
-// load.go, a run from start to drain; client.go, the three loops; shard.go, histograms; errors.go.
+// load.go, a run from start to drain; client.go, the three loops; shard.go and series.go, histograms; errors.go.
 package load

@@ -42,12 +42,14 @@ type Run struct {
 	source   Source
 	base     time.Time     // origin of the run's clock
 	warmEnd  int64         // on that clock, nanoseconds
+	interval time.Duration // of the series
 	end      atomic.Int64  // on that clock; brought forward by Stop
 	stopped  chan struct{} // closed by Stop
 	stopOnce sync.Once
 	warm     chan struct{} // closed at the end of the warm-up
 	over     chan struct{} // closed at the end of the measured time
 	drained  chan struct{} // closed when every client has ended
+	series   *series
 	shards   []*shard
 	clients  []*client
 }
@@ -57,8 +59,9 @@ func Start(cfg Config, source Source) *Run {
 	r := &Run{
 		cfg: cfg, source: source,
 		stopped: make(chan struct{}), warm: make(chan struct{}), over: make(chan struct{}), drained: make(chan struct{}),
-		shards: newShards(),
+		warmEnd: int64(cfg.Warmup), interval: Interval(cfg.Duration), series: newSeries(),
 	}
+	r.shards = newShards(r.series)
 	begin := make(chan struct{})
 	var ready, ended sync.WaitGroup
 	for i := range cfg.Clients {
@@ -73,7 +76,6 @@ func Start(cfg Config, source Source) *Run {
 	}
 	ready.Wait()
 	r.base = time.Now()
-	r.warmEnd = int64(cfg.Warmup)
 	r.end.Store(int64(cfg.Warmup + cfg.Duration))
 	close(begin)
 	go r.keepTime()
@@ -158,6 +160,8 @@ type Measurement struct {
 	FirstError error
 	// Latency holds nanoseconds.
 	Latency *hdrhistogram.Histogram
+	// Series is the measured time in intervals; see [Interval].
+	Series []Point
 	// Books hold each client's puts, warm-up included.
 	Books []*safety.Book
 }
@@ -175,7 +179,8 @@ func (r *Run) Measurement() Measurement {
 		m.Books = append(m.Books, &c.book)
 	}
 	for _, s := range r.shards {
-		m.Latency.Merge(s.histogram)
+		m.Latency.Merge(s.finish())
 	}
+	m.Series = r.series.finish(r.interval, m.Duration)
 	return m
 }

@@ -1,14 +1,16 @@
 // Package result is what the suite writes and reads again: one JSON object a line, one line per scenario, target and
 // round, with what is needed to judge it: the conditions, the figures, the safety verdict.
 //
-//	run ----> [Result] ----> results/<time>-<profile>.jsonl   never overwritten
-//	                  \----> --json, --hgrm
+//	run, peers ----> [Result] ----> results/<time>-<profile>.jsonl   never overwritten
+//	                         \----> --json, --hgrm
 //	compare, scripts <---- [ReadFile] ---- [Groups]: the rounds of one scenario, and their medians
 //
 // # Promises
 //
 //   - Fields are added, never renamed, while "schema" is 1. A file of another schema is refused.
 //   - Latencies are microseconds, with the nanoseconds behind the point.
+//   - "histogram" is the latency of every put, in nanoseconds: the base64 of HdrHistogram's V2 compressed encoding, which
+//     its readers in every language take. "series" is the measured time in intervals of a second, in short runs less.
 //   - A .hgrm file is the text of HdrHistogram's percentile distribution, values in microseconds, as its plotters read it.
 //   - A ceiling carries the keys of the scenario it was measured for (nodes, store, net), although it has no such thing,
 //     so that both can be matched; "safety" is null there and "wal_backend" empty.
@@ -22,5 +24,6 @@
 //
 // # Reading order
 //
-// result.go, the line; file.go, files of lines; group.go, rounds and medians; hgrm.go; machine.go and usage.go; errors.go.
+// result.go, the line; encoding.go, histograms in it; file.go, files of lines; group.go, rounds and medians; hgrm.go;
+// build.go, machine.go and usage.go; errors.go.
 package result

@@ -46,6 +46,18 @@ type Latency struct {
 	Max   float64 `json:"max"`
 }
 
+// Interval is a part of the measured time. Latencies are microseconds, 0 in an interval without an answer.
+type Interval struct {
+	// End is when it ended, in seconds since the measured time began. The first begins at 0, each other at the end of the
+	// one before.
+	End float64 `json:"t_s"`
+	// Ops counts puts answered within it.
+	Ops uint64  `json:"ops"`
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
 // Safety is the verdict on an engine's run.
 type Safety struct {
 	Acknowledged uint64   `json:"acknowledged"`
@@ -68,6 +80,10 @@ type Result struct {
 	Key
 	GOGC       int `json:"gogc"`
 	GOMAXPROCS int `json:"gomaxprocs"`
+	// Library is the module path and version of another library that was measured, Configuration how it is set up, on a
+	// line. Both are empty for this engine and for ceilings.
+	Library       string `json:"library,omitempty"`
+	Configuration string `json:"configuration,omitempty"`
 
 	Duration   float64 `json:"duration_s"`
 	Ops        uint64  `json:"ops"`
@@ -95,7 +111,10 @@ type Result struct {
 	// Interrupted says that the run was ended before its time.
 	Interrupted bool `json:"interrupted,omitempty"`
 
-	// Histogram holds nanoseconds. It is not part of the line; see [WriteHGRM].
+	// Series is the measured time in intervals; their Ops add up to Ops.
+	Series []Interval `json:"series,omitempty"`
+	// Histogram is the latency in nanoseconds, nil for a result that was written without. In the line it is "histogram",
+	// see [Result.MarshalJSON]; as text see [WriteHGRM].
 	Histogram *hdrhistogram.Histogram `json:"-"`
 }
 

@@ -27,6 +27,7 @@ func sample() Result {
 		Duration: 10, Ops: 1000, PutPerS: 100, CPU: 15, WALSyncs: 300, Frames: 10, EntriesPerFrame: 100,
 		Latency: Latency{1, 2, 3, 4, 5, 6, 7},
 		Safety:  &Safety{Acknowledged: 1000, Applied: []uint64{1000}, StateHash: []string{"ff"}, OK: true},
+		Series:  []Interval{{End: 0.5, Ops: 600, P50: 1, P99: 2, Max: 3}, {End: 1, Ops: 400}},
 	}
 }
 
@@ -48,7 +49,7 @@ func TestFields(t *testing.T) {
 		"duration_s": "float64", "ops": "float64", "put_per_s": "float64", "errors": "float64", "latency_us": "map",
 		"cpu_s": "float64", "max_rss_bytes": "float64", "alloc_bytes_per_op": "float64", "wal_bytes": "float64",
 		"wal_syncs": "float64", "frames": "float64", "entries_per_frame": "float64", "safety": "map",
-		"gogc": "float64", "gomaxprocs": "float64", "counted_s": "float64",
+		"gogc": "float64", "gomaxprocs": "float64", "counted_s": "float64", "series": "interface",
 	}
 	got := map[string]any{}
 	if err := json.Unmarshal(line.Bytes(), &got); err != nil {
@@ -68,6 +69,7 @@ func TestFields(t *testing.T) {
 		`"machine":`:    `{"cpu":"cpu","cores":2,"memory_bytes":1073741824,"kernel":"6","filesystem":"ext4"}`,
 		`"latency_us":`: `{"mean":1,"p50":2,"p90":3,"p99":4,"p99_9":5,"p99_99":6,"max":7}`,
 		`"safety":`:     `{"acknowledged":1000,"unknown":0,"applied":[1000],"state_hash":["ff"],"ok":true}`,
+		`"series":`:     `[{"t_s":0.5,"ops":600,"p50":1,"p99":2,"max":3},{"t_s":1,"ops":400,"p50":0,"p99":0,"max":0}]`,
 		`"started":`:    `"2026-01-02T03:04:05Z"`,
 	} {
 		if !strings.Contains(line.String(), part+fields) {
@@ -80,11 +82,13 @@ func TestFieldsThatAreThereOnlyWhenTheySaySomething(t *testing.T) {
 	r := sample()
 	r.Safety = nil
 	r.Ratios, r.Invalid, r.Interrupted, r.FirstError = map[string]float64{"ceiling-disk": 0.5}, "above", true, "busy"
+	r.Library, r.Configuration = "example.org/raft v1.2.3", "batched"
 	var line bytes.Buffer
 	if err := WriteLine(&line, &r); err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{`"safety":null`, `"ceiling_ratio":{"ceiling-disk":0.5}`, `"invalid":"above"`, `"interrupted":true`, `"first_error":"busy"`} {
+	for _, part := range []string{`"safety":null`, `"ceiling_ratio":{"ceiling-disk":0.5}`, `"invalid":"above"`, `"interrupted":true`, `"first_error":"busy"`,
+		`"library":"example.org/raft v1.2.3"`, `"configuration":"batched"`} {
 		if !strings.Contains(line.String(), part) {
 			t.Errorf("want %s in %s", part, line.String())
 		}

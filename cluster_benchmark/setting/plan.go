@@ -42,15 +42,32 @@ func Defaults() Plan {
 // batchBytesMax bounds what one call may carry, in bytes: the bound of the engine's intake.
 const batchBytesMax = 64 << 20
 
-// Scenario is one combination of a plan's settings: what is measured on each target and in each round.
+// Scenario is one combination of a plan's settings: what is measured on each target and in each round. Its JSON has the
+// names of a result's.
 type Scenario struct {
-	Nodes    int
-	Clients  int
-	Inflight int
-	Batch    int
-	Payload  int // bytes
-	Store    string
-	Net      string
+	Nodes    int    `json:"nodes"`
+	Clients  int    `json:"clients"`
+	Inflight int    `json:"inflight"`
+	Batch    int    `json:"batch"`
+	Payload  int    `json:"payload_bytes"`
+	Store    string `json:"store"`
+	Net      string `json:"net"`
+}
+
+// Check returns a [ValueError] for a value that its setting does not take, and for a combination that can't be served.
+func (s Scenario) Check() error {
+	values := map[string]any{
+		"nodes": s.Nodes, "clients": s.Clients, "inflight": s.Inflight, "batch": s.Batch, "payload": s.Payload,
+		"store": s.Store, "net": s.Net,
+	}
+	for _, r := range Rules() {
+		if v, ok := values[r.Name]; ok {
+			if err := r.Set(&Plan{}, fmt.Sprint(v)); err != nil {
+				return err
+			}
+		}
+	}
+	return s.check()
 }
 
 // Scenarios returns every combination, the clients changing last but one and the puts in flight last. It returns a

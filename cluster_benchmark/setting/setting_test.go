@@ -98,6 +98,31 @@ func TestCombinationsThatNothingCanServe(t *testing.T) {
 	}
 }
 
+// TestScenarioIsChecked: one that did not come from a plan is held to the same rules.
+func TestScenarioIsChecked(t *testing.T) {
+	p := Defaults()
+	all, err := p.Scenarios()
+	if err != nil || all[0].Check() != nil {
+		t.Fatalf("%v, %v", err, all[0].Check())
+	}
+	for setting, change := range map[string]func(*Scenario){
+		"nodes":    func(s *Scenario) { s.Nodes = 0 },
+		"clients":  func(s *Scenario) { s.Clients = 1 << 20 },
+		"inflight": func(s *Scenario) { s.Inflight = -1 },
+		"batch":    func(s *Scenario) { s.Batch, s.Inflight = 2, 2 },
+		"payload":  func(s *Scenario) { s.Payload = 1 << 30 },
+		"store":    func(s *Scenario) { s.Store = "floppy" },
+		"net":      func(s *Scenario) { s.Net = "" },
+	} {
+		s := all[0]
+		change(&s)
+		var value *ValueError
+		if err := s.Check(); !errors.As(err, &value) || value.Setting != setting {
+			t.Errorf("%+v: %v, want an error of %s", s, err, setting)
+		}
+	}
+}
+
 func TestCeilingsRunNoLongerThanTheEngine(t *testing.T) {
 	p := Defaults()
 	p.Warmup, p.Duration, p.CeilingWarmup, p.CeilingDuration = 2*time.Second, 10*time.Second, time.Second, 4*time.Second

@@ -17,17 +17,33 @@ type Load interface {
 type Progress struct {
 	w       io.Writer
 	columns func() int
+	lines   bool
 }
 
 // NewProgress returns a line on a terminal. columns returns how wide it is at the moment.
 func NewProgress(w io.Writer, columns func() int) *Progress { return &Progress{w: w, columns: columns} }
+
+// LinePrefix begins what [NewLines] writes.
+const LinePrefix = "> "
+
+// NewLines returns a progress that writes a line for each state, for a reader that is a program. Each begins with
+// [LinePrefix].
+func NewLines(w io.Writer) *Progress {
+	return &Progress{w: w, columns: func() int { return 0 }, lines: true}
+}
 
 // redraw is how often the line is drawn anew.
 const redraw = 200 * time.Millisecond
 
 // Say shows a text until the next one, as far as it fits: a line that the terminal breaks could not be taken away again.
 func (p *Progress) Say(text string) {
-	if p.w != nil {
+	switch {
+	case p.w == nil:
+	case p.lines:
+		if text != "" {
+			fmt.Fprintf(p.w, "%s%s\n", LinePrefix, text)
+		}
+	default:
 		runes := []rune(text)
 		fmt.Fprintf(p.w, "\r\x1b[K%s", string(runes[:min(len(runes), p.room())]))
 	}

@@ -204,6 +204,18 @@ func TestProgress(t *testing.T) {
 	quiet.Watch("", l, 0, 0).Until(over)
 }
 
+// TestProgressForAProgram: whole lines, each marked.
+func TestProgressForAProgram(t *testing.T) {
+	var out bytes.Buffer
+	p := NewLines(&out)
+	p.Say("starting")
+	p.Watch("millrace  256 clients", &fakeLoad{elapsed: time.Second, answered: 1000}, 2*time.Second, 10*time.Second).draw()
+	p.Clear()
+	if got, want := out.String(), "> starting\n> millrace  256 clients  warm-up  1.0 of 2.0 s  1,000 put/s\n"; got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
 // TestProgressFitsAnyTerminal: nothing that is shown reaches the last column.
 func TestProgressFitsAnyTerminal(t *testing.T) {
 	l := &fakeLoad{elapsed: 11 * time.Hour, answered: 1 << 50}

@@ -66,6 +66,14 @@ func Open(ctx context.Context, name string, s setting.Scenario, dir string) (Tar
 	return t, nil
 }
 
+// WALBackend names the log in files that a target has with store wal, "" where it has none.
+func WALBackend(name string) string {
+	if name == setting.Millrace {
+		return "tidwall"
+	}
+	return ""
+}
+
 // door is what the ceilings have in common: the engine's own intake, and one goroutine that takes from it.
 type door struct {
 	intake  *pipeline.Intake

@@ -1,10 +1,9 @@
-package main
+package measure
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -17,6 +16,9 @@ import (
 	"github.com/millrace/millrace/cluster_benchmark/show"
 	"github.com/millrace/millrace/cluster_benchmark/target"
 )
+
+// GCPercent is the collector's target that every run of the suite has, whatever is measured; see the command's doc.go.
+const GCPercent = 400
 
 // Bounds of what happens around the measured time.
 const (
@@ -37,56 +39,73 @@ func read(t target.Target) (reading, error) {
 	return reading{time.Now(), usage, t.Counters()}, err
 }
 
-// measure measures one target in one round. The result is nil when nothing was measured. Errors: what kept the target
-// from being opened or driven. When ctx ends the run is interrupted, and what was measured until then is returned.
-func (r *runner) measure(ctx context.Context, name string, s setting.Scenario, round int) (one *result.Result, err error) {
+// Job is one measurement: a target, a scenario, a round.
+type Job struct {
+	Profile          string
+	Target           string // its name, for the result
+	Round            int
+	Scenario         setting.Scenario
+	Warmup, Duration time.Duration
+	// Open starts the target, ready to take puts. dir is an empty directory that it may use as long as it is open.
+	Open func(ctx context.Context, s setting.Scenario, dir string) (target.Target, error)
+	// Dir is that directory. Who made it removes it.
+	Dir string
+	// GOGC is set for this process, and stays.
+	GOGC int
+	// Build, Machine, Library, Configuration and WALBackend are written into the result as they are.
+	Build                  result.Build
+	Machine                result.Machine
+	Library, Configuration string
+	WALBackend             string
+	// Progress is told where the measurement stands.
+	Progress *show.Progress
+}
+
+// Run measures. The result is nil when nothing was measured. Errors: what kept the target from being opened or driven.
+// When ctx ends the measurement is interrupted: what was measured until then is returned, and without anything to tell
+// neither a result nor an error.
+func (j *Job) Run(ctx context.Context) (*result.Result, error) {
 	if ctx.Err() != nil {
-		r.interrupted = true
 		return nil, nil
 	}
-	r.progress.Say(label(name, s, round) + "  starting")
-	dir, err := os.MkdirTemp(r.out.dir, "data-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	j.Progress.Say(j.label() + "  starting")
+	debug.SetGCPercent(j.GOGC)
 	runtime.GC()
 	debug.FreeOSMemory()
 	result.ResetPeak()
 
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	t, err := target.Open(opening, name, s, dir)
+	t, err := j.Open(opening, j.Scenario, j.Dir)
 	if err != nil {
 		if ctx.Err() != nil {
-			r.interrupted = true
 			return nil, nil
 		}
 		return nil, err
 	}
-	one = r.newResult(name, s, round)
-	warmup, duration := r.plan.Times(name)
+	one := j.newResult()
+	s := j.Scenario
 	begun := load.Start(load.Config{
-		Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch, Payload: s.Payload, Warmup: warmup, Duration: duration,
+		Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch, Payload: s.Payload, Warmup: j.Warmup, Duration: j.Duration,
 	}, t)
-	watch := r.progress.Watch(label(name, s, round), begun, warmup, duration)
+	watch := j.Progress.Watch(j.label(), begun, j.Warmup, j.Duration)
 	readErr := observe(ctx, begun, t, watch, one)
-	r.progress.Say(label(name, s, round) + "  checking")
+	j.Progress.Say(j.label() + "  checking")
 	finished, err := finish(begun, t, one)
 	if err != nil {
 		return nil, errors.Join(readErr, err)
 	}
-	if one.Interrupted {
-		r.interrupted = true
-		if one.Ops == 0 && finished && (one.Safety == nil || len(one.Safety.Reasons) == 0) {
-			return nil, readErr // ended before there was anything to tell
-		}
+	if one.Interrupted && one.Ops == 0 && finished && (one.Safety == nil || len(one.Safety.Reasons) == 0) {
+		return nil, readErr // ended before there was anything to tell
 	}
 	return one, readErr
 }
 
-func label(name string, s setting.Scenario, round int) string {
-	text := fmt.Sprintf("%s  %d clients", name, s.Clients)
+func (j *Job) label() string { return Label(j.Target, j.Scenario, j.Round) }
+
+// Label says on the live line what is measured.
+func Label(target string, s setting.Scenario, round int) string {
+	text := fmt.Sprintf("%s  %d clients", target, s.Clients)
 	if s.Inflight > 1 {
 		text += fmt.Sprintf(" x %d", s.Inflight)
 	}
@@ -96,20 +115,20 @@ func label(name string, s setting.Scenario, round int) string {
 	return text
 }
 
-func (r *runner) newResult(name string, s setting.Scenario, round int) *result.Result {
-	one := &result.Result{
-		Schema: result.Schema, Profile: r.plan.Profile, Build: r.build, Machine: r.machine,
-		Started: time.Now(), Round: round,
-		Key: result.Key{
-			Target: name, Nodes: s.Nodes, Groups: 1, Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch,
-			Payload: s.Payload, Store: s.Store, Net: s.Net,
-		},
-		GOGC: gcPercent, GOMAXPROCS: runtime.GOMAXPROCS(0),
+func (j *Job) newResult() *result.Result {
+	return &result.Result{
+		Schema: result.Schema, Profile: j.Profile, Build: j.Build, Machine: j.Machine,
+		Started: time.Now(), Round: j.Round, Key: Key(j.Target, j.Scenario, j.WALBackend),
+		GOGC: j.GOGC, GOMAXPROCS: runtime.GOMAXPROCS(0), Library: j.Library, Configuration: j.Configuration,
 	}
-	if name == setting.Millrace && s.Store == setting.StoreWAL {
-		one.WALBackend = "tidwall"
+}
+
+// Key returns what a result of a scenario is known by.
+func Key(target string, s setting.Scenario, walBackend string) result.Key {
+	return result.Key{
+		Target: target, Nodes: s.Nodes, Groups: 1, Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch,
+		Payload: s.Payload, Store: s.Store, WALBackend: walBackend, Net: s.Net,
 	}
-	return one
 }
 
 // observe waits for the measured time to pass and reads what was used in it. When ctx ends it stops the load.
@@ -166,6 +185,11 @@ func finish(begun *load.Run, t target.Target, one *result.Result) (finished bool
 	one.Duration = m.Duration.Seconds()
 	one.Ops, one.Errors, one.Histogram = m.Ops, m.Errors, m.Latency
 	one.Latency = result.NewLatency(m.Latency)
+	for _, p := range m.Series {
+		one.Series = append(one.Series, result.Interval{
+			End: p.End.Seconds(), Ops: p.Ops, P50: float64(p.P50) / 1e3, P99: float64(p.P99) / 1e3, Max: float64(p.Max) / 1e3,
+		})
+	}
 	if m.FirstError != nil {
 		one.FirstError = m.FirstError.Error()
 	}
