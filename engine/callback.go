@@ -46,9 +46,9 @@ type callback struct {
 // leadership that has come and gone while a function was running is left out. The context of start ends as soon as the
 // leadership does, also while start is running; the vote tells leaderships apart.
 //
-// That this node was elected does not say that it has applied what its predecessors committed: [Raft.EnsureLinearizable] waits
-// for that. And that it leads it knows only of the past: who must be sure at a later moment lets his action pass through the
-// log.
+// That this node was elected does not say that it has applied what its predecessors committed: [Raft.EnsureLinearizable]
+// waits for that. And that it leads it knows only of the past: who must be sure at a later moment lets his action pass
+// through the log.
 //
 // The returned function ends the registration, after a last stop if one is due, for which it waits. Neither it nor Close may
 // be called by start or stop. Errors: an [ArgumentError]; what wraps [ErrStopped].

@@ -9,11 +9,11 @@ import (
 	"github.com/millrace/millrace/engine/consensus"
 )
 
-// Close ends the node: it takes no more proposals, waits up to [Config.CloseTimeout] for those it took to be answered, here or
-// by the leader that they were forwarded to, answers the rest with an [UnknownError], applies what was handed to the state machine, seals the log, and returns when
-// nothing of the node runs any more. It must not be called from the state machine or from an answer's function, which it
-// waits for. It returns what stopped the node before, or kept the log from being sealed. A second call waits
-// for the first and returns the same.
+// Close ends the node: it takes no more proposals, waits up to [Config.CloseTimeout] for those it took to be answered,
+// here or by the leader that they were forwarded to, answers the rest with an [UnknownError], applies what was handed to
+// the state machine, seals the log, and returns when nothing of the node runs any more. It must not be called from the
+// state machine or from an answer's function, which it waits for. It returns what stopped the node before, or kept the
+// log from being sealed. A second call waits for the first and returns the same.
 func (r *Raft) Close() error {
 	r.closing.Do(func() {
 		r.intake.Close(fmt.Errorf("node %d is closing: %w", r.cfg.NodeID, ErrStopped))

@@ -10,7 +10,6 @@ import (
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine/consensus"
-	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/wal"
 	"github.com/millrace/millrace/wal/snapshot"
 	"github.com/millrace/millrace/wal/vfs"
@@ -33,10 +32,10 @@ type Config struct {
 	Insecure bool
 
 	// Log replaces the write-ahead log in Dir. The node closes it. Package engine/storagetest says whether it may.
-	Log pipeline.Log
+	Log Log
 	// Transport replaces TCP. The node starts and closes it. It must be known to peers by the Log's incarnation, which it is
 	// told at its start ([codec.Link]).
-	Transport pipeline.Transport
+	Transport Transport
 
 	// ElectionTimeoutMin and ElectionTimeoutMax bound the random time without a leader after which a node campaigns.
 	// The minimum is also the time for which followers of a live leader refuse other candidates. Defaults 1 s and 2 s:
@@ -62,13 +61,14 @@ type Config struct {
 	// (see [WitnessError]). Default false.
 	Witness bool
 
-	// LeaseReads lets the leader answer [Raft.LeaseRead] by its lease, which rests on clocks: on their going equally fast, but for
-	// ClockDriftMax, and on their going on while a machine sleeps. Linux's does not: no node may be suspended, or moved to
-	// another machine, and go on. All members must have it or none, with ElectionTimeoutMin the same everywhere, and then none
-	// forgets its leader ([Raft.ForgetLeader]). Default false.
+	// LeaseReads lets the leader answer [Raft.LeaseRead] by its lease, which rests on clocks: on their going equally
+	// fast, but for ClockDriftMax, and on their going on while a machine sleeps. Linux's does not: no node may be
+	// suspended, or moved to another machine, and go on. All members must have it or none, with ElectionTimeoutMin the
+	// same everywhere, and then none forgets its leader ([Raft.ForgetLeader]). Default false.
 	LeaseReads bool
-	// ClockDriftMax is by how many millionths the clocks of two members may differ in rate, 1 to 499,999, with LeaseReads alone.
-	// The lease is shorter by so much. Default 1000: quartz is right to 100, and clocks are corrected by up to 500.
+	// ClockDriftMax is by how many parts per million the clocks of two members may differ in rate, 1 to 499,999, with
+	// LeaseReads alone. The lease is shorter by so much. Default 1000: quartz is right to 100, and clocks are corrected
+	// by up to 500.
 	ClockDriftMax int
 
 	// Compression of the frames that this node proposes. Default none.
@@ -122,8 +122,8 @@ type Config struct {
 	SnapshotsKept int
 	// SnapshotCompression of the files, and so of what is sent of them: none or zstd. Default none.
 	SnapshotCompression codec.Compression
-	// SnapshotChunkBytes is how much of a state is under one checksum, and how much of a file is sent in one message, 1 KiB to
-	// 1 MiB. Default 256 KiB.
+	// SnapshotChunkBytes is how much of a state is under one checksum, and how much of a file is sent in one message, 1
+	// KiB to 1 MiB. Default 256 KiB.
 	SnapshotChunkBytes int
 	// SnapshotWindowBytes bounds what is sent of a snapshot to one peer and not yet written there. Default 4 MiB: what 40 ms
 	// take at 100 MB/s.
@@ -131,8 +131,8 @@ type Config struct {
 	// SnapshotBytesPerSecond bounds the bytes that a node sends of snapshots, to all peers together. Default 32 MiB: two
 	// gigabytes take a minute, and the disks of both ends have time for their logs. Below 0: no limit.
 	SnapshotBytesPerSecond int
-	// SnapshotWriteBytesPerSecond bounds how fast a node writes a snapshot that it takes, so that its log on the same disk does
-	// not wait for it. Default 128 MiB. Below 0: no limit.
+	// SnapshotWriteBytesPerSecond bounds how fast a node writes a snapshot that it takes, so that its log on the same
+	// disk does not wait for it. Default 128 MiB. Below 0: no limit.
 	SnapshotWriteBytesPerSecond int
 	// SnapshotsSentMax is to how many peers a node sends snapshots at once; others wait for their turn. Default 2.
 	SnapshotsSentMax int
@@ -144,8 +144,8 @@ type Config struct {
 	// Logger gets what an operator should know; never a proposal's bytes. Each line says by the attribute "component" which
 	// part of the node it comes from. Default: discard.
 	Logger *slog.Logger
-	// LogLevels are the least levels of single components, beside that of Logger's handler, which every line has to pass too. A
-	// [slog.LevelVar] can be changed while the node runs. Default: none.
+	// LogLevels are the least levels of single components, beside that of Logger's handler, which every line has to pass
+	// too. A [slog.LevelVar] can be changed while the node runs. Default: none.
 	LogLevels map[Component]slog.Leveler
 }
 

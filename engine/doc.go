@@ -57,6 +57,12 @@
 // [Raft.Inspect] looks from inside the loop. [Raft.OnLeader] runs something for as long as this node leads,
 // [Raft.OnLeaderChange] and [Raft.Events] tell what happens. [Config].Logger gets what an operator should know.
 //
+// # Closing
+//
+// [Raft.Close] answers what the node has taken, for as long as [Config].CloseTimeout allows, and seals the log: a leader
+// that is opened again soon goes on in its office. One that stays away hands it over first, with
+// [Raft.TransferLeadership], so that nobody waits for an election.
+//
 // # Errors
 //
 // [FateOf] answers what a caller has to know before it tries again: whether what it asked for was done, was certainly
@@ -120,11 +126,13 @@
 //
 // # Reading order
 //
-// config.go and raft.go, what a program sees; submit.go, session.go and forward.go; membership.go and change.go,
-// leadership.go, the rest of it; loop.go, one round; carry.go, what a step asks for; errand.go and change_errand.go;
-// feed.go, the way to the state machine; readlog.go; snapshots.go, snapshot_policy.go, snapshot_take.go,
-// snapshot_start.go, snapshot_send.go, snapshot_receive.go, purge.go; export.go, restore.go, restore_collect.go;
-// mailbox.go and peers.go; close.go; metrics.go; errors.go and fate.go; adapters.go, our log and transport.
+// inside.go, how a node works; config.go and raft.go, what a program sees; submit.go, session.go and forward.go; read.go,
+// read_round.go and barrier.go; membership.go and change.go, leadership.go, the rest of it; loop.go, one round; carry.go,
+// what a step asks for; errand.go and change_errand.go; feed.go, the way to the state machine; notice.go; readlog.go;
+// snapshots.go, snapshot_policy.go, snapshot_take.go, snapshot_start.go, snapshot_send.go, snapshot_receive.go, purge.go;
+// export.go, restore.go, restore_collect.go; mailbox.go and peers.go; close.go; metrics.go, watch.go, wait.go, inspect.go,
+// event.go, event_stream.go, callback.go and logging.go, how one sees in; errors.go and fate.go; adapters.go, our log and
+// transport.
 //
 // cost_test.go measures what a dead, slow or removed peer costs the others, when asked to:
 //

@@ -158,7 +158,8 @@ func await[T any](ctx context.Context, r *Raft, reply <-chan T, begin func(*loop
 	}
 }
 
-// certainly returns an error of [await] as one which says that nothing happened, since what was begun has no effect by itself.
+// certainly returns an error of [await] as one which says that nothing happened, since what was begun has no effect by
+// itself.
 func certainly(err error) error {
 	if unknown, ok := err.(*UnknownError); ok {
 		return unknown.Cause

@@ -99,7 +99,8 @@ func (e *PurgedError) Unwrap() error { return ErrPurged }
 // [Snapshotter], and by [Open] with one where the log was purged already.
 var ErrNotSnapshotter = pipeline.ErrNotSnapshotter
 
-// ErrNotAdopter is wrapped by [Raft.Restore] and [Import] where the state machine keeps its state on disk and is no [Adopter].
+// ErrNotAdopter is wrapped by [Raft.Restore] and [Import] where the state machine keeps its state on disk and is no
+// [Adopter].
 var ErrNotAdopter = pipeline.ErrNotAdopter
 
 // ErrRestoreGivenUp is wrapped by [Raft.Restore] with why, when it ended before the last part was proposed: by another call,
@@ -134,7 +135,8 @@ var errTransferEnded = errors.New("the target refused, or did not take over in t
 type QuorumError struct {
 	Node   codec.NodeID // that was asked, or led
 	Leader codec.NodeID // that it knew of: itself, or who did not answer it either
-	// Waited is for how long no write quorum has answered: a read since it began, a leader that stepped down for at least that.
+	// Waited is for how long no write quorum has answered: a read since it began, a leader that stepped down for at least
+	// that.
 	Waited time.Duration
 	// Cause is the error of the context that ended first; nil where the leader stepped down.
 	Cause error

@@ -157,3 +157,106 @@ func ExampleTrigger() {
 	fmt.Println(next.ID == best.NodeID(), err)
 	// Output: true <nil>
 }
+
+// A node is added as a learner, and made a voter once it has what the leader has.
+func ExampleRaft_WaitCaughtUp() {
+	ctx := context.Background()
+	net := netio.NewNetwork()
+	first, second := openNode(net, 1), openNode(net, 2)
+	defer first.Close()
+	defer second.Close()
+	if err := first.Initialize(ctx, codec.NewMembership(codec.SeveralLeadersPerTerm, codec.Node{ID: 1, Address: first.Addr()})); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := first.WaitLeader(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err := first.ChangeMembership(ctx, engine.AddLearner(codec.Node{ID: 2, Address: second.Addr()}))
+	fmt.Println(first.Membership().Configs, err)
+	fmt.Println(first.WaitCaughtUp(ctx, 2))
+	_, err = first.ChangeMembership(ctx, engine.Promote(2))
+	fmt.Println(first.Membership().Configs, err)
+	// Output:
+	// [majority of [1]] <nil>
+	// <nil>
+	// [majority of [1 2]] <nil>
+}
+
+// The voters are named as a whole, one of the members gets a priority, and then two configs have to agree on everything.
+func ExampleReplaceVoters() {
+	ctx := context.Background()
+	nodes, leader := openCluster(ctx, 1, 2, 3)
+	for _, n := range nodes {
+		defer n.Close()
+	}
+	_, err := leader.ChangeMembership(ctx,
+		engine.ReplaceVoters(1, 2), // node 3 stays as a learner
+		engine.SetNode(codec.Node{ID: 1, Address: nodes[1].Addr(), Priority: 1}))
+	m, err2 := waitVoters(ctx, nodes[1], 1, 2)
+	fmt.Println(m.Configs, len(m.Nodes), err, err2)
+
+	leader, err = leaderOf(ctx, nodes)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	both, one := m.Configs[0], m.Configs[0]
+	one.Voters = []codec.NodeID{1}
+	_, err = leader.ChangeMembership(ctx, engine.SetConfigs(both, one))
+	fmt.Println(leader.Membership().Configs, err)
+	// Output:
+	// [majority of [1 2]] 3 <nil> <nil>
+	// [majority of [1 2] majority of [1]] <nil>
+}
+
+// waitVoters returns the membership of a node as soon as these are its voters.
+func waitVoters(ctx context.Context, n *engine.Raft, ids ...codec.NodeID) (engine.EffectiveMembership, error) {
+	m, err := n.Wait(ctx, engine.VotersAre(ids...))
+	return m.Membership, err
+}
+
+// leaderOf returns the node that leads; it may be another one after a leader was made a learner.
+func leaderOf(ctx context.Context, nodes map[codec.NodeID]*engine.Raft) (*engine.Raft, error) {
+	m, err := nodes[1].Wait(ctx, engine.Any(engine.LeaderIs(1), engine.LeaderIs(2)))
+	return nodes[m.Leader], err
+}
+
+// Parts of the protocol are turned off, and done by hand.
+func ExampleRaft_SetSwitches() {
+	ctx := context.Background()
+	nodes, leader := openCluster(ctx, 1, 2, 3)
+	for _, n := range nodes {
+		defer n.Close()
+		if err := n.SetSwitches(engine.Switches{NoElections: true, NoHeartbeats: true}); err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println(leader.Metrics().Switches.NoHeartbeats)
+	fmt.Println(leader.Trigger().Heartbeat())
+	_, err := leader.Wait(ctx, engine.QuorumWithin(time.Minute))
+	fmt.Println(err)
+	// Output:
+	// true
+	// <nil>
+	// <nil>
+}
+
+// A peer came back without the end of its log. Where what was committed with it may be lost, the leader fills it up again.
+func ExampleTrigger_AllowReversion() {
+	nodes, leader := openCluster(context.Background(), 1, 2, 3)
+	for _, n := range nodes {
+		defer n.Close()
+	}
+	for _, peer := range leader.Metrics().Peers {
+		if peer.Lost { // none is here
+			fmt.Println(leader.Trigger().AllowReversion(peer.Node))
+		}
+	}
+	fmt.Println(leader.Trigger().AllowReversion(leader.NodeID()%3 + 1)) // allowed once, whenever it happens
+	fmt.Println(errors.Is(leader.Trigger().AllowReversion(9), engine.ErrNotMember))
+	// Output:
+	// <nil>
+	// true
+}

@@ -163,6 +163,28 @@ func ExampleRaft_LeaseRead() {
 	// Output: cup <nil>
 }
 
+// An index from the leader says how far another node has to be: here the wait is for a follower, by a condition.
+func ExampleRaft_ReadIndex() {
+	ctx := context.Background()
+	nodes, shelves, leader := openShelves(ctx, func(*engine.Config) {})
+	for _, n := range nodes {
+		defer n.Close()
+	}
+	if _, err := nodes[leader].Propose(ctx, []byte("cup")); err != nil {
+		fmt.Println(err)
+		return
+	}
+	index, err := nodes[leader].ReadIndex(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	follower := (leader + 1) % 3
+	_, err = nodes[follower].Wait(ctx, engine.AppliedAtLeast(index))
+	fmt.Println(shelves[follower].get(), err)
+	// Output: cup <nil>
+}
+
 // A page that may be a little old is read anywhere, and mostly without asking anybody.
 func ExampleRaft_ReadStale() {
 	ctx := context.Background()

@@ -74,6 +74,33 @@ func ExampleRaft_Wait() {
 	// <nil>
 }
 
+// The conditions that a new leader's log has to meet before this program goes on, and some of one's own.
+func ExampleCondition() {
+	ctx := context.Background()
+	nodes, leader := openCluster(ctx, 1, 2, 3)
+	for _, n := range nodes {
+		defer n.Close()
+	}
+	result, err := leader.Propose(ctx, []byte("hello"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	at := result.LogID.Index
+	_, err = leader.Wait(ctx, engine.All(
+		engine.RoleIs(engine.RoleLeader), engine.Established(), engine.TermAtLeast(1), engine.MembershipHas(1, 2, 3),
+		engine.LastAtLeast(at), engine.FlushedAtLeast(at), engine.CommittedAtLeast(at)))
+	fmt.Println(err)
+
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = leader.Wait(ended, engine.Any(engine.SnapshotAtLeast(1000), engine.PurgedAtLeast(1000)))
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// waiting for a snapshot up to index 1000 or index 1000 to be purged: context canceled
+}
+
 // Several looks at one moment.
 func ExampleRaft_Inspect() {
 	ctx := context.Background()
@@ -87,10 +114,13 @@ func ExampleRaft_Inspect() {
 	err = leader.Inspect(ctx, func(v *engine.View) {
 		frame, _ := v.FrameAt(result.LogID.Index)
 		fmt.Println(v.Holds(result.LogID), frame.Kind, frame.Count, v.Metrics().Leader)
+		id, held := v.LogIDAt(result.LogID.Index)
+		fmt.Println(id == result.LogID, held, v.Status().Commit >= id.Index)
 	})
 	fmt.Println(err)
 	// Output:
 	// true normal 1 1
+	// true true true
 	// <nil>
 }
 
@@ -120,6 +150,32 @@ func ExampleRaft_OnLeader() {
 	// stop
 }
 
+// A program that keeps connections to the leader is told of each new one.
+func ExampleRaft_OnLeaderChange() {
+	ctx := context.Background()
+	nodes, leader := openCluster(ctx, 1, 2, 3)
+	for _, n := range nodes {
+		defer n.Close()
+	}
+	target := leader.NodeID()%3 + 1
+	leads := make(chan bool, 1)
+	end, err := leader.OnLeaderChange(func(now codec.Node, _ codec.Vote) {
+		if now.ID == target {
+			leads <- true
+		}
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer end()
+	fmt.Println(leader.TransferLeadership(ctx, target))
+	fmt.Println(<-leads)
+	// Output:
+	// <nil>
+	// true
+}
+
 // What happens to a leadership that is handed over, as the node that gets it sees it.
 func ExampleRaft_Events() {
 	ctx := context.Background()
@@ -143,14 +199,37 @@ func ExampleRaft_Events() {
 			fmt.Println("won")
 		case engine.LeaderChanged:
 			if e.Leader.ID == target.NodeID() {
-				fmt.Println("leads")
+				fmt.Println("leads, and nothing was missed:", stream.Dropped() == 0)
 				return
 			}
 		}
 	}
 	// Output:
 	// won
-	// leads
+	// leads, and nothing was missed: true
+}
+
+// Events are taken one by one, as soon as they come, for as long as a context allows.
+func ExampleEventStream() {
+	ctx := context.Background()
+	nodes, leader := openCluster(ctx, 1)
+	defer nodes[1].Close()
+	stream, err := leader.Events(engine.EventMembershipChanged)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := leader.ChangeMembership(ctx, engine.AddLearner(codec.Node{ID: 2})); err != nil {
+		fmt.Println(err)
+	}
+	event, err := stream.Next(ctx)
+	fmt.Println(event.Kind() == engine.EventMembershipChanged, err)
+	stream.Close() // ends every wait for the next one
+	_, err = stream.Next(ctx)
+	fmt.Println(err)
+	// Output:
+	// true <nil>
+	// the stream of events was closed: stopped
 }
 
 // One component says everything, the others only what an operator has to act on.

@@ -87,6 +87,33 @@ func ExampleSession() {
 	// session 3 is not known: it was closed, or evicted for newer ones
 }
 
+// Whoever does not want to know any more what became of a command gives it up, so that later ones find room.
+func ExampleRaft_OpenSession() {
+	node, err := alone(&deposits{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer node.Close()
+	ctx := context.Background()
+	session, err := node.OpenSession(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := session.Reserve(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	result, err := session.Propose(ctx, []byte("10"))
+	fmt.Printf("%s %v\n", result.Data, err)
+	open := session.State().Open
+	fmt.Println(session.ID() == session.State().ID, open, session.GiveUp(open[0]), session.State().Open)
+	// Output:
+	// 10 <nil>
+	// true [1] <nil> []
+}
+
 // A program that keeps something beside the log while it leads proposes on condition that it still does.
 func ExampleRaft_ProposeIf() {
 	node, err := alone(&deposits{})

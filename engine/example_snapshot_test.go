@@ -172,6 +172,36 @@ func ExampleRaft_ReadLog() {
 	// true
 }
 
+// The state is written into a directory, and read from there as the state machine has written it.
+func ExampleRaft_Export() {
+	ctx := context.Background()
+	dir, remove := tempDir()
+	defer remove()
+	node, _ := openLines(ctx, filepath.Join(dir, "node"))
+	defer node.Close()
+	result, err := node.Propose(ctx, []byte("one"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	at, err := node.Export(ctx, filepath.Join(dir, "export"))
+	fmt.Println(at.Index >= result.LogID.Index, err)
+	state, err := engine.OpenExport(filepath.Join(dir, "export"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer state.Close()
+	text, err := io.ReadAll(state)
+	fmt.Printf("%q %v\n", text, err)
+	cluster, _ := state.Cluster()
+	fmt.Println(cluster, state.Info().Base.ID == at)
+	// Output:
+	// true <nil>
+	// "one\n" <nil>
+	// lines true
+}
+
 // The state of a cluster is exported, and becomes the first state of another one.
 func ExampleImport() {
 	ctx := context.Background()

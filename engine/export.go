@@ -22,9 +22,9 @@ type Exported = snapshot.Reader
 // since the newest one; an on-disk state machine writes its whole state then. What is written is verified and durable when
 // Export returns. It may be called on any node; on one that lags, the state is that much older.
 //
-// [Import] makes a new cluster of it, [OpenExport] reads it. Errors: as [Trigger.Snapshot]; one that wraps [fs.ErrExist] for a
-// directory that is not empty; that of the disk; [codec.ErrCorrupt] where a snapshot does not verify. After an error the
-// directory holds no export, but may hold a part of one.
+// [Import] makes a new cluster of it, [OpenExport] reads it. Errors: as [Trigger.Snapshot]; one that wraps [fs.ErrExist]
+// for a directory that is not empty; that of the disk; [codec.ErrCorrupt] where a snapshot does not verify. After an
+// error the directory holds no export, but may hold a part of one.
 func (r *Raft) Export(ctx context.Context, dir string) (codec.LogID, error) {
 	id, err := r.export(ctx, dir)
 	return id, r.noted("state exported", err, "entry", id, "dir", dir)
@@ -82,14 +82,14 @@ func OpenExport(dir string) (*Exported, error) { return snapshot.OpenExport(vfs.
 
 // Import prepares the data directory of a node of a new cluster whose first state is one that was exported, from whatever
 // cluster. cfg is what the node is to be opened with afterwards, and m the membership that the cluster begins with, as
-// [Raft.Initialize] would be given it. It is called for one voter or for several, on each with the same export and the same
-// membership; members that were not prepared are sent the state by the leader. The new cluster is initialized by it: its log
-// begins behind an entry 1 that stands for the state and the membership. Sessions of the old cluster are unknown to it, as its
-// log is.
+// [Raft.Initialize] would be given it. It is called for one voter or for several, on each with the same export and the
+// same membership; members that were not prepared are sent the state by the leader. The new cluster is initialized by it:
+// its log begins behind an entry 1 that stands for the state and the membership. Sessions of the old cluster are unknown
+// to it, as its log is.
 //
 // Errors: a [ConfigError]; one that wraps [ErrMembership]; as [OpenExport]; one that wraps [fs.ErrExist] where the data
-// directory, or [Config.SnapshotDir], is not empty; that of the disk. After an error the data directory is to be removed before
-// it is tried again.
+// directory, or [Config.SnapshotDir], is not empty; that of the disk. After an error the data directory is to be removed
+// before it is tried again.
 func Import(cfg Config, dir string, m codec.Membership) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 // while the function runs. It must not be used afterwards.
 type View struct{ l *loop }
 
-// Inspect runs fn inside the node's loop, between two steps of the Consensus Module, and returns when it has run. Everything
-// of the node waits meanwhile, so fn must be short and must not block, nor call the node. A panic in fn goes on in the caller.
-// Errors, after which fn does not run: the context's; what wraps [ErrStopped].
+// Inspect runs fn inside the node's loop, between two steps of the Consensus Module, and returns when it has run.
+// Everything of the node waits meanwhile, so fn must be short and must not block, nor call the node. A panic in fn goes
+// on in the caller. Errors, after which fn does not run: the context's; what wraps [ErrStopped].
 func (r *Raft) Inspect(ctx context.Context, fn func(*View)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -55,9 +55,8 @@ func (t Trigger) AllowReversion(peer codec.NodeID) error {
 // TransferLeadership hands the leadership to another voter, or to the best one where target is 0, and returns when that
 // one leads. It must be called on the leader. Until then proposals wait; those that still wait when another node leads
 // are answered with a [NotLeaderError] that names it. The leader goes on leading when the target has not taken over by
-// the deadline of ctx, or within [Config.ElectionTimeoutMin] where it has none, or has been silent for that long. A context
-// that ends early only ends the
-// wait.
+// the deadline of ctx, or within [Config.ElectionTimeoutMin] where it has none, or has been silent for that long. A
+// context that ends early only ends the wait.
 //
 // Errors: [NotLeaderError], one that wraps [ErrTransferTarget], [ErrTransferInProgress] or [ErrLeaderLeaves], what wraps
 // [ErrStopped], or the context's own where it had ended before, after which nothing was done; else a [TransferError].

@@ -44,9 +44,9 @@ func (r *Raft) Membership() EffectiveMembership {
 //
 // Errors, after which the membership is as before: [NotLeaderError]; an error that wraps [ErrMembership] or
 // [ErrNotMember] and says what is wrong with what was asked for, as quorums that miss each other; [ErrChangeInProgress];
-// [ErrTransferInProgress], [ErrLeaderLeaves]; a [ChangedError] where [IfMembership] was given; what wraps [ErrStopped]; the context's error,
-// with a [BehindError] where it was a new voter that was waited for. After an [UnknownError] the change is in the leader's
-// log and may or may not come about.
+// [ErrTransferInProgress], [ErrLeaderLeaves]; a [ChangedError] where [IfMembership] was given; what wraps [ErrStopped];
+// the context's error, with a [BehindError] where it was a new voter that was waited for. After an [UnknownError] the
+// change is in the leader's log and may or may not come about.
 func (r *Raft) ChangeMembership(ctx context.Context, changes ...Change) (codec.LogID, error) {
 	c := &change{caller: newCaller(), changes: changes}
 	o := r.run(ctx, c, c.caller)

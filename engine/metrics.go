@@ -51,9 +51,9 @@ type Office struct {
 	Blocked    bool
 	Transferee codec.NodeID
 	Switches   Switches
-	// QuorumAge is how long ago this leader sent the newest message that a write quorum has answered, itself included: the age
-	// of its lease. Before a quorum has answered it for the first time it counts from the election, after a change of
-	// membership from that. 0 elsewhere.
+	// QuorumAge is how long ago this leader sent the newest message that a write quorum has answered, itself included:
+	// the age of its lease. Before a quorum has answered it for the first time it counts from the election, after a
+	// change of membership from that. 0 elsewhere.
 	QuorumAge time.Duration
 }
 
@@ -64,8 +64,8 @@ type LogPointers struct {
 	Applied  codec.Index // last one whose effect is in the state machine, and whose proposer was answered
 	Commit   codec.Index // last one known to be committed
 	Flushed  codec.LogID // last one that is durable in this node's log
-	// Last is the last entry, accepted by the Consensus Module and submitted to the log. The two are one: what a step accepts is
-	// submitted before the next one, and this copy is made between two steps.
+	// Last is the last entry, accepted by the Consensus Module and submitted to the log. The two are one: what a step
+	// accepts is submitted before the next one, and this copy is made between two steps.
 	Last codec.LogID
 }
 

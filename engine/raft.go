@@ -14,27 +14,30 @@ import (
 	"github.com/millrace/millrace/pipeline"
 )
 
-// The interfaces an embedding program may implement, and the values that pass through them.
+// The interfaces an embedding program may implement, and the values that pass through them. What each method promises and
+// is promised, and who may keep which bytes, stands with them in package pipeline.
 type (
-	// StateMachine is what committed entries are applied to. Package engine/storagetest tests one.
+	// StateMachine is what committed entries are applied to, by its one method, Apply. Package engine/storagetest tests one.
 	StateMachine = pipeline.StateMachine
-	// Snapshotter is a StateMachine whose state can be taken and given.
+	// Snapshotter is a StateMachine whose state can be taken, by Snapshot, and given, by Restore. Without it no log is ever
+	// purged.
 	Snapshotter = pipeline.Snapshotter
-	// SnapshotSource is a state that a Snapshotter has captured.
+	// SnapshotSource is a state that a Snapshotter has captured: WriteTo writes it while entries are applied, Close frees it.
 	SnapshotSource = pipeline.SnapshotSource
-	// Adopter is an OnDisk that can take the state of another log.
+	// Adopter is an OnDisk that can take the state of another log, by Adopt, for [Import] and [Raft.Restore].
 	Adopter = pipeline.Adopter
-	// OnDisk is a Snapshotter that keeps its state on disk by itself.
+	// OnDisk is a Snapshotter that keeps its state on disk by itself, says by Applied how far it is, and makes it durable
+	// by Sync.
 	OnDisk = pipeline.OnDisk
-	// Entry is a committed entry.
+	// Entry is a committed entry: its ID, Kind and Data.
 	Entry = pipeline.Entry
-	// Result is the answer to a proposal.
+	// Result is the answer to a proposal: LogID, where its entry stands in the log, and Data, what the state machine said.
 	Result = pipeline.Result
-	// Log replaces the write-ahead log.
+	// Log replaces the write-ahead log; see [Config].
 	Log = pipeline.Log
 	// GroupLog is one group's part of a Log.
 	GroupLog = pipeline.GroupLog
-	// Transport replaces TCP.
+	// Transport replaces TCP; see [Config].
 	Transport = pipeline.Transport
 )
 
@@ -211,7 +214,7 @@ func (r *Raft) link(l *loop) error {
 // applied on this node. It copies data; the caller may use it again at once. It must be called on the leader; while that
 // hands its office over, proposals wait.
 //
-// Errors by what they say of the proposal. It certainly did not happen: [NotLeaderError], [ErrTooLarge], an error that
+// Errors by what they say of the proposal, as [FateOf] tells. It certainly did not happen: [NotLeaderError], [ErrTooLarge], an error that
 // wraps [ErrStopped] but is no [UnknownError], or the context's error alone, when it ended before there was room. Its
 // fate is unknown: [UnknownError]. Without a deadline in ctx Propose waits for as long as the leader keeps its office.
 func (r *Raft) Propose(ctx context.Context, data []byte) (Result, error) {
@@ -222,7 +225,8 @@ func (r *Raft) Propose(ctx context.Context, data []byte) (Result, error) {
 }
 
 // ProposeBatch proposes several entries in one call, in order, and returns their results together. Errors as
-// [Raft.Propose]; an [UnknownError] says that some of them may have happened.
+// [Raft.Propose]; an [UnknownError] says that some of them may have happened. Together they may have as many bytes as
+// [Config.IntakeBytesMax], else the error wraps [ErrTooLarge].
 func (r *Raft) ProposeBatch(ctx context.Context, datas [][]byte) ([]Result, error) {
 	if !r.leads.Load() {
 		return nil, r.notLeader()
@@ -260,7 +264,8 @@ func (r *Raft) notLeader() error {
 // Initialize makes this node, and through it all nodes of the membership, a cluster. It is called once in the life of a
 // cluster on any one of its voters that is no witness; calling it on several with the same membership is harmless. It
 // returns when the membership is durable on this node. Errors: [ErrInitialized]; one that wraps [ErrMembership] and says
-// what is wrong with the membership; an [UnknownError] when ctx or the node ended while it waited.
+// what is wrong with the membership; the context's, where it had ended before; what wraps [ErrStopped]; an [UnknownError]
+// when ctx or the node ended while it waited, after which the same call may be made again.
 func (r *Raft) Initialize(ctx context.Context, m codec.Membership) error {
 	return r.noted("initialized", r.askInitialize(ctx, m), "nodes", len(m.Nodes))
 }
@@ -318,7 +323,8 @@ func (l *loop) initialize(m *codec.Membership, reply chan<- error) {
 	l.awaiting = append(l.awaiting, flushAsk{l.out.Write.Seq, reply})
 }
 
-// Leader returns the leader this node knows of.
+// Leader returns the leader this node knows of, false for none. Its address is empty while this node does not know the
+// membership yet.
 func (r *Raft) Leader() (codec.Node, bool) {
 	if n := r.leader.Load(); n != nil {
 		return *n, true
@@ -326,7 +332,8 @@ func (r *Raft) Leader() (codec.Node, bool) {
 	return codec.Node{}, false
 }
 
-// WaitLeader returns the leader as soon as this node knows of one. Errors: the context's; one that wraps [ErrStopped].
+// WaitLeader returns the leader as soon as this node knows of one, as [Raft.Leader] does. Errors: the context's; one that
+// wraps [ErrStopped].
 func (r *Raft) WaitLeader(ctx context.Context) (codec.Node, error) {
 	for {
 		changed := r.changes()

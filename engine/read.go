@@ -15,8 +15,8 @@ import (
 // be called on any member; one that does not lead asks its leader. All calls that wait share one round, so thousands of
 // readers cost no more than one. Where the leader is lost the wait goes on with the next one.
 //
-// Errors, all of which end the wait for ctx or the node: one that wraps the context's and a [QuorumError], or a [NotLeaderError]
-// where no leader was known; what wraps [ErrStopped].
+// Errors, all of which end the wait for ctx or the node: one that wraps the context's and a [QuorumError], or a
+// [NotLeaderError] where no leader was known; what wraps [ErrStopped].
 func (r *Raft) ReadIndex(ctx context.Context) (codec.Index, error) {
 	round, err := r.read(ctx, false, false)
 	return round.index, err
@@ -37,13 +37,13 @@ func (r *Raft) EnsureLinearizable(ctx context.Context) (codec.Index, error) {
 }
 
 // LeaseRead calls read, which reads the state machine, so that what it gets is linearizable, on a leader whose lease runs
-// without asking anybody: no other node can have been elected while it does, as far as clocks keep to [Config.ClockDriftMax].
-// The lease is looked at before and again after read, since this process may have been stopped in between. Where there is none,
-// or it has run out meanwhile, a quorum is asked as by [Raft.EnsureLinearizable], and read is called then: it may be called
-// twice, and what the last call got counts. It needs [Config.LeaseReads].
+// without asking anybody: no other node can have been elected while it does, as far as clocks keep to
+// [Config.ClockDriftMax]. The lease is looked at before and again after read, since this process may have been stopped in
+// between. Where there is none, or it has run out meanwhile, a quorum is asked as by [Raft.EnsureLinearizable], and read
+// is called then: it may be called twice, and what the last call got counts. It needs [Config.LeaseReads].
 //
-// Errors: what read returns, as it is; those of EnsureLinearizable; what wraps [ErrLeaseReadsOff]. Where the error is not read's,
-// what it got must not be used.
+// Errors: what read returns, as it is; those of EnsureLinearizable; what wraps [ErrLeaseReadsOff]. Where the error is not
+// read's, what it got must not be used.
 func (r *Raft) LeaseRead(ctx context.Context, read func() error) error {
 	switch {
 	case r.cfg.Witness:

@@ -220,8 +220,8 @@ func (l *loop) endReads(stopped error) {
 	*rd = reading{}
 }
 
-// publishLease tells readers until when this leader's lease runs, and what is committed; that first, so that a reader who sees
-// the lease sees what it covers.
+// publishLease tells readers until when this leader's lease runs, and what is committed; that first, so that a reader who
+// sees the lease sees what it covers.
 func (l *loop) publishLease() {
 	if !l.cfg.LeaseReads {
 		return

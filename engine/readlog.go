@@ -12,10 +12,11 @@ import (
 // kinds, in index order. Where to is 0, or beyond what is committed when the iteration begins, it ends there. It may be
 // used on any node that is no witness, and more than once; each time it begins anew.
 //
-// An error is the iteration's last pair, its Entry zero: a [PurgedError] where the log begins later than what is asked for,
-// also when that happens meanwhile; the log's own error where it can't be read; one that wraps [ErrHeaderOnly] on a witness;
-// an [ArgumentError]; the context's; what wraps [ErrStopped]. An entry's Data is shared and must not be changed. Frames are read one at a time as the caller gets to them, so that a
-// slow caller holds up nobody; one that keeps an entry keeps the memory of its frame.
+// An error is the iteration's last pair, its Entry zero: a [PurgedError] where the log begins later than what is asked
+// for, also when that happens meanwhile; the log's own error where it can't be read; one that wraps [ErrHeaderOnly] on a
+// witness; an [ArgumentError]; the context's; what wraps [ErrStopped]. An entry's Data is shared and must not be changed.
+// Frames are read one at a time as the caller gets to them, so that a slow caller holds up nobody; one that keeps an
+// entry keeps the memory of its frame.
 func (r *Raft) ReadLog(ctx context.Context, from, to codec.Index) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		fail := func(err error) { yield(Entry{}, fmt.Errorf("reading the log of node %d: %w", r.cfg.NodeID, err)) }

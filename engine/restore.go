@@ -26,11 +26,11 @@ const restorePartBytes = 512 << 10
 // No snapshot is taken while a state comes. One that the leader does not bring to its end has no effect. Only one comes at a
 // time: a second call ends the first.
 //
-// Errors, after which nothing has changed: [NotLeaderError]; one that wraps [ErrNotSnapshotter], or [ErrNotAdopter] for an
-// on-disk state machine; the context's; what wraps [ErrStopped]; and for what ended it before its end was proposed one that
-// wraps [ErrRestoreGivenUp] and why, as that of state, the context's, or a [LeadershipError]. After an [UnknownError] the state
-// may have been replaced. A state that the state machine can't read stops every node, as an entry does that it can't apply:
-// it is for states that are known to be good.
+// Errors, after which nothing has changed: [NotLeaderError]; one that wraps [ErrNotSnapshotter], or [ErrNotAdopter] for
+// an on-disk state machine; the context's; what wraps [ErrStopped]; and for what ended it before its end was proposed one
+// that wraps [ErrRestoreGivenUp] and why, as that of state, the context's, or a [LeadershipError]. After an
+// [UnknownError] the state may have been replaced. A state that the state machine can't read stops every node, as an
+// entry does that it can't apply: it is for states that are known to be good.
 func (r *Raft) Restore(ctx context.Context, state io.Reader) (codec.LogID, error) {
 	id, err := r.restore(ctx, state)
 	return id, r.noted("state restored", err, "entry", id)

@@ -230,8 +230,8 @@ func (k *keeper) replied(p *codec.Packet) {
 	}
 }
 
-// broken notes that packets to a peer on the snapshot lane may be lost. What a receiver has answered may be among them, and its
-// sender asks again by itself.
+// broken notes that packets to a peer on the snapshot lane may be lost. What a receiver has answered may be among them,
+// and its sender asks again by itself.
 func (k *keeper) broken(peer codec.NodeID) {
 	if s := k.sends[peer]; s != nil && s.sender != nil {
 		s.sender.Broken()

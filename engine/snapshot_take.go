@@ -51,9 +51,10 @@ type takenSnapshot struct {
 // returns the log id of the last entry in it when it is durable. The log is purged behind it as [Config.Keep] says. Applying
 // goes on meanwhile. Where nothing was applied since the newest snapshot, that one is returned. It may be called on any node.
 //
-// Errors: one that wraps [ErrNotSnapshotter], also on a witness; one that wraps [ErrNothingApplied]; a [StateMachineError]
-// with what Snapshot or WriteTo returned; that of the disk, where the state machine and older snapshots are unharmed; the
-// context's, where it had ended before; what wraps [ErrStopped]; after an [UnknownError] it may have been taken, or be so later.
+// Errors: one that wraps [ErrNotSnapshotter], also on a witness; one that wraps [ErrNothingApplied]; a
+// [StateMachineError] with what Snapshot or WriteTo returned; that of the disk, where the state machine and older
+// snapshots are unharmed; the context's, where it had ended before; what wraps [ErrStopped]; after an [UnknownError] it
+// may have been taken, or be so later.
 func (t Trigger) Snapshot(ctx context.Context) (codec.LogID, error) {
 	info, err := t.r.takeSnapshot(ctx, false)
 	return info.Base.ID, t.r.noted("snapshot asked for", err, "entry", info.Base.ID)

@@ -32,10 +32,10 @@ type Proposal struct {
 	Committed func(codec.LogID)
 }
 
-// Submit proposes an entry with terms and otherwise does as [Raft.Propose]. Errors beside those: a [LeadershipError] where
-// IfLeader named another leadership than this node's when the entry was to be appended: it certainly did not happen. With a
-// session those of [Session.Propose]. Of a forwarded proposal also those of the leader, a [BusyError] of either node, and a
-// [ForwardError].
+// Submit proposes an entry with terms and otherwise does as [Raft.Propose]. Errors beside those: a [LeadershipError]
+// where IfLeader named another leadership than this node's when the entry was to be appended: it certainly did not
+// happen; an [ArgumentError] for terms that can't be met together. With a session those of [Session.Propose]. Of a
+// forwarded proposal also those of the leader, a [BusyError] of either node, and a [ForwardError].
 func (r *Raft) Submit(ctx context.Context, p Proposal) (Result, error) {
 	if p.Session != nil {
 		return p.Session.submit(ctx, r, &p)

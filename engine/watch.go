@@ -8,12 +8,12 @@ import (
 )
 
 // Watch returns the values that value takes from a node's metrics: the present one, then each that differs from the one
-// before, until ctx or the node ends; the node's last is among them. A caller who is slow misses what was in between, never the
-// newest. The loop makes one copy of the metrics a round for all who watch, none where nobody is waiting for one, and runs
-// nothing of the caller's: value runs where the values are read, and must not change what it is given.
+// before, until ctx or the node ends; the node's last is among them. A caller who is slow misses what was in between,
+// never the newest. The loop makes one copy of the metrics a round for all who watch, none where nobody is waiting for
+// one, and runs nothing of the caller's: value runs where the values are read, and must not change what it is given.
 //
-// A value is looked at when the node has done something. One that changes by time alone, such as an age, is not seen to change
-// before that.
+// A value is looked at when the node has done something. One that changes by time alone, such as an age, is not seen to
+// change before that.
 //
 //	for leader := range engine.Watch(ctx, r, func(m engine.Metrics) codec.NodeID { return m.Leader }) { ... }
 func Watch[T comparable](ctx context.Context, r *Raft, value func(Metrics) T) iter.Seq[T] {
