@@ -28,7 +28,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 		Version: fmt.Sprintf("%s, commit %s, %s", b.Version, b.Commit, b.Go),
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q, want list, run or compare", args[0])
+				return usagef("unknown command %q, want list, run, peers or compare", args[0])
 			}
 			return nil
 		},
@@ -40,15 +40,15 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(listCommand(stdout), runCommand(stdout, stderr), compareCommand(stdout),
-		measureCommand(stdout, stderr))
+	root.AddCommand(listCommand(stdout), runCommand(stdout, stderr), peersCommand(stdout, stderr),
+		compareCommand(stdout), measureCommand(stdout, stderr))
 	return root
 }
 
 func listCommand(stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List profiles, targets, stores and networks, with a line each",
+		Short: "List profiles, targets, stores, networks and other libraries, with a line each",
 		Args:  noArguments,
 		RunE:  func(*cobra.Command, []string) error { return list(stdout) },
 	}
@@ -62,13 +62,17 @@ func noArguments(c *cobra.Command, args []string) error {
 }
 
 func list(w io.Writer) error {
+	var libraries []setting.Choice
+	for _, p := range setting.Peers() {
+		libraries = append(libraries, p.Choice)
+	}
 	fmt.Fprintln(w, "Profiles (run PROFILE; a path to a YAML file of your own works too):")
 	for _, name := range profiles.Names() {
 		plan, err := loadProfile(name)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "  %-16s %s\n", name, plan.About)
+		fmt.Fprintf(w, "  %-17s %s\n", name, plan.About)
 	}
 	for _, part := range []struct {
 		title   string
@@ -77,10 +81,11 @@ func list(w io.Writer) error {
 		{"Targets (--target):", setting.Targets()},
 		{"Stores (--store):", setting.Stores()},
 		{"Networks (--net):", setting.Nets()},
+		{"Other libraries (peers --peer):", libraries},
 	} {
 		fmt.Fprintf(w, "\n%s\n", part.title)
 		for _, c := range part.choices {
-			fmt.Fprintf(w, "  %-16s %s\n", c.Name, c.About)
+			fmt.Fprintf(w, "  %-17s %s\n", c.Name, c.About)
 		}
 	}
 	return nil
@@ -138,8 +143,7 @@ Every target runs with GOGC=400, which each result says.
 What the profiles say, where no flag overrides it:
 ` + profileValues() + `
 Not there yet: an open loop, which puts at a given rate; reads; several groups; a process for each node; other log
-backends; connections with TLS; times of the stages within a put; HTML reports; a comparison with other libraries;
-faults under load.`,
+backends; connections with TLS; times of the stages within a put; HTML reports; faults under load.`,
 		Example: `  cluster_benchmark run quick
   cluster_benchmark run minimized --clients 1,256 --target millrace,ceiling-handoff --rounds 3
   cluster_benchmark run ./my-profile.yaml --json -`,
@@ -154,10 +158,16 @@ faults under load.`,
 			}
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return run(ctx, plan, &out)
+			return newRunner(plan, &out).run(ctx)
 		},
 	}
 	settings = addSettings(c.Flags())
+	addOutput(c, &out, stdout, stderr)
+	return c
+}
+
+// addOutput adds the flags that say where results go.
+func addOutput(c *cobra.Command, out *output, stdout, stderr io.Writer) {
 	out.stdout, out.stderr = stdout, stderr
 	c.Flags().SortFlags = false
 	out.dir = "results"
@@ -168,7 +178,6 @@ faults under load.`,
 	c.Flags().Var(&pathFlag{&out.hgrm, "FILE", "a file that can be written"}, "hgrm",
 		"a file for the latency histogram; with several results, one each, named by scenario before the extension")
 	c.Flags().BoolVar(&out.quiet, "quiet", false, "no progress and no table")
-	return c
 }
 
 // profileValues says for each profile what a run of it does, as flags.

@@ -31,7 +31,7 @@ func TestBadArguments(t *testing.T) {
 		args string
 		want string
 	}{
-		{"bench", `unknown command "bench", want list, run or compare`},
+		{"bench", `unknown command "bench", want list, run, peers or compare`},
 		{"list all", `list: argument "all", want none`},
 		{"list --clients 1", `--clients: unknown flag of "list", want one of --help`},
 		{"run", "run: 0 profiles given, want 1: quick, minimized, durable, or a path to a YAML file"},
@@ -64,6 +64,12 @@ func TestBadArguments(t *testing.T) {
 		{"run quick --json=", `--json "": want a file that can be written, or - for standard output`},
 		{"run quick --hgrm=", `--hgrm "": want a file that can be written`},
 		{"run quick --out=", `--out "": want a directory that can be written to`},
+		{"peers quick durable", "peers: 2 profiles given, want 1: quick, minimized, durable, or a path to a YAML file"},
+		{"peers slow", `unknown profile "slow", known: quick, minimized, durable, or a path to a YAML file`},
+		{"peers --peer raft", "--peer raft: want different names out of etcd, etcd-new, hashicorp, dragonboat-tan, dragonboat-pebble, openraft, separated by commas"},
+		{"peers --clients 0", "--clients 0: want different integers from 1 to 65536, separated by commas"},
+		{"peers --out " + file, "--out " + file + ": not a directory, want a directory that can be written to"},
+		{"run quick --peer etcd", `--peer: unknown flag of "run", want one of ` + flags},
 		{"compare " + file, "compare: 1 result files given, want 2 to 26"},
 		{"compare " + file + " " + file, file + ": no results in it, want one JSON object a line"},
 		{"compare " + dir + "/none " + file, dir + "/none: no such file or directory, want a file of results"},
@@ -89,7 +95,7 @@ func TestList(t *testing.T) {
 	}
 	for _, want := range []string{
 		"  quick ", "  minimized ", "  durable ", "  millrace ", "  ceiling-handoff ", "  ceiling-disk ", "  ceiling-net ",
-		"  memory ", "  wal ", "  inproc ", "  tcp ",
+		"  memory ", "  wal ", "  inproc ", "  tcp ", "  etcd ", "  etcd-new ", "  hashicorp ", "  dragonboat-tan ", "  dragonboat-pebble ", "  openraft ",
 	} {
 		line := ""
 		for l := range strings.Lines(stdout) {
@@ -108,12 +114,13 @@ func TestHelp(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"--help", []string{"list", "run", "compare"}},
-		{"", []string{"list", "run", "compare"}},
+		{"--help", []string{"list", "run", "peers", "compare"}},
+		{"", []string{"list", "run", "peers", "compare"}},
 		{"run --help", []string{"--clients LIST", "different integers from 1 to 65536", "memory or wal", "GOGC=400", "130 when\nctrl-C or SIGTERM", "run PROFILE",
 			"  minimized  --target millrace --nodes 3 --clients 1,64,256,1024,4096", "Not there yet: an open loop"}},
 		{"run -h", []string{"--hgrm"}},
-		{"list --help", []string{"profiles, targets, stores and networks"}},
+		{"list --help", []string{"profiles, targets, stores, networks and other libraries"}},
+		{"peers --help", []string{"--peer LIST", "--clients LIST", "--rounds", "by default minimized", "--hgrm FILE", "fresh process"}},
 		{"compare --help", []string{"OLD NEW", "ratio"}},
 		{"--version", []string{"commit", "go1."}},
 	} {
@@ -126,7 +133,7 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%q says nothing of %q:\n%s", c.args, w, stdout)
 			}
 		}
-		for _, absent := range []string{"--rate", "--groups", "--processes", "--wal-backend", "--read-ratio", "peers", "chaos", "completion"} {
+		for _, absent := range []string{"--rate", "--groups", "--processes", "--wal-backend", "--read-ratio", "chaos", "completion", "  measure "} {
 			if strings.Contains(stdout, absent) {
 				t.Errorf("%q offers %s, which does not exist", c.args, absent)
 			}

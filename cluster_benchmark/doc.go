@@ -1,7 +1,7 @@
 // Command cluster_benchmark measures clusters of this engine: it makes load, measures latency and throughput, shows
 // what the machine would allow without Raft, and proves after each run that nothing acknowledged was lost.
 //
-//	cluster_benchmark list | run PROFILE [flags] | compare OLD NEW...
+//	cluster_benchmark list | run PROFILE [flags] | peers [PROFILE] [flags] | compare OLD NEW...
 //
 //	      setting                 profiles and flags -> a plan -> scenarios
 //	         |
@@ -23,6 +23,9 @@
 //     ceilings' part, at the end of each round. --json gets the lines at the end of each round; with --json - standard
 //     output holds them and nothing else.
 //   - Targets alternate: a round measures each of them once, and each round begins with the next one.
+//   - "peers" makes each measurement in a fresh process, of this program or of the one around another library. One that is
+//     not there or does not support a scenario is left out with a counted line that says why; one that fails is tried once
+//     more in that scenario and reported, while the others go on.
 //   - Data directories lie beside the results, on the same filesystem, and are removed after each measurement.
 //
 // # Decisions
@@ -30,18 +33,18 @@
 //   - GOGC is 400 for every target, set by the program and written into each result: small live heaps under a high rate
 //     of short-lived frames otherwise collect hundreds of times a second, which would measure the collector's
 //     default, not the engine. Ceilings run with the same.
-//   - A ceiling is measured in the same process, round and scenario as what is compared with it. Exceeding
+//   - A ceiling is measured in the same way, round and scenario as what is compared with it. Exceeding
 //     ceiling-handoff, or ceiling-disk with --store wal, marks a result invalid: then the ceiling is built badly.
 //     ceiling-net is one round trip at a time, which an engine that overlaps them may exceed.
 //
 // # What is not there yet
 //
-// The commands report, peers and chaos; the flags --rate, --read-ratio, --groups, --processes and --wal-backend; TLS and
+// The commands report and chaos; the flags --rate, --read-ratio, --groups, --processes and --wal-backend; TLS and
 // plain connections in --net; "stages_us" in results. Fields of results that go with these flags hold what every run
 // does today: rate 0, read_ratio 0, one group, one process, "tidwall".
 //
 // # Reading order
 //
-// main.go and command.go, the commands; flags.go; runner.go, a run; serve.go, one measurement for another process;
-// output.go and histogram.go, files; version.go; errors.go.
+// main.go and command.go, the commands; flags.go; runner.go, a run; peers.go, one with other libraries; serve.go, one
+// measurement for another process; output.go and histogram.go, files; version.go; errors.go.
 package main

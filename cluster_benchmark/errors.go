@@ -41,9 +41,28 @@ func (e *unusableError) Error() string {
 	return fmt.Sprintf("the figures can't be used: %s; results: %s", e.problem, e.file)
 }
 
+// absentError says that some measurements gave no result, although the others went on. The command peers returns it, after
+// what was measured was written and shown; main exits with 1.
+type absentError struct {
+	failed []absence // at least one
+	file   string
+}
+
+func (e *absentError) Error() string {
+	noun := "measurements"
+	if len(e.failed) == 1 {
+		noun = "measurement"
+	}
+	return fmt.Sprintf("%d %s failed, the first: %v; results: %s", len(e.failed), noun, &e.failed[0], e.file)
+}
+
 // servedError is what a measurement for another process ended with. The command measure returns it; main exits with the
 // code that package peer gives it.
 type servedError struct{ error }
 
 // Unwrap returns the error of package peer.
 func (e *servedError) Unwrap() error { return e.error }
+
+// errNoProgram is wrapped by [findProgram] when the program around another library is not there. The library is left out,
+// with the reason.
+var errNoProgram = errors.New("no program")

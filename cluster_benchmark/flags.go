@@ -66,10 +66,10 @@ func (f *pathFlag) Set(path string) error {
 // Type names the value in the help.
 func (f *pathFlag) Type() string { return f.kind }
 
-// addSettings adds every setting to a command and returns them.
-func addSettings(flags *pflag.FlagSet) []*settingFlag {
+// addSettings adds every setting to a command, and some more, and returns them.
+func addSettings(flags *pflag.FlagSet, more ...setting.Rule) []*settingFlag {
 	var list []*settingFlag
-	for _, rule := range setting.Rules() {
+	for _, rule := range append(setting.Rules(), more...) {
 		if rule.ProfileOnly {
 			continue
 		}

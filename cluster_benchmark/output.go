@@ -23,6 +23,8 @@ type output struct {
 	quiet  bool
 	stdout io.Writer
 	stderr io.Writer
+	// prefix goes before the profile in the file's name.
+	prefix string
 
 	file       *os.File // under dir
 	rounds     int64    // bytes of file that hold whole rounds
@@ -35,7 +37,7 @@ type output struct {
 // open makes the files, so that a path that can't be used is known before anything is measured.
 func (o *output) open(plan *setting.Plan, scenarios []setting.Scenario) error {
 	var err error
-	if o.file, err = result.Create(o.dir, plan.Profile, time.Now()); err != nil {
+	if o.file, err = result.Create(o.dir, o.prefix+plan.Profile, time.Now()); err != nil {
 		return usagef("--out %s: %v, want a directory that can be written to", quoted(o.dir), cause(err))
 	}
 	if o.histograms, err = openHistograms(o.hgrm, plan, scenarios); err != nil {
@@ -92,7 +94,7 @@ func (o *output) round(results []result.Result) error {
 }
 
 // finish shows the table and says where the files lie.
-func (o *output) finish(results []result.Result, interrupted bool) {
+func (o *output) finish(results []result.Result, interrupted bool, table func(io.Writer, []result.Result)) {
 	if o.quiet || len(results) == 0 && !interrupted {
 		return
 	}
@@ -104,7 +106,7 @@ func (o *output) finish(results []result.Result, interrupted bool) {
 		fmt.Fprintln(w, "Interrupted before anything was measured.")
 		return
 	}
-	show.Table(w, results)
+	table(w, results)
 	fmt.Fprintf(w, "Results: %s\n", o.file.Name())
 	if o.extraTo != nil {
 		fmt.Fprintf(w, "         %s\n", o.json)

@@ -18,8 +18,11 @@ import (
 	"github.com/millrace/millrace/cluster_benchmark/setting"
 )
 
-// gnet's worker pool starts with the program and stays.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+// TestMain makes this binary, called by the name of a program around another library, that program.
+func TestMain(m *testing.M) {
+	playPeer(filepath.Base(os.Args[0]))
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) // gnet's worker pool starts with the program and stays
+}
 
 // saved returns the results in the only file of a directory, which must hold nothing else.
 func saved(t *testing.T, dir string) []result.Result {
@@ -195,7 +198,7 @@ func TestInterrupted(t *testing.T) {
 		dir := t.TempDir()
 		ctx, cancel := context.WithTimeout(t.Context(), c.after) // a new cluster elects within a second
 		var stdout bytes.Buffer
-		err := run(ctx, plan, &output{dir: dir, stdout: &stdout, stderr: io.Discard})
+		err := newRunner(plan, &output{dir: dir, stdout: &stdout, stderr: io.Discard}).run(ctx)
 		cancel()
 		if exitCode(err) != exitInterrupted {
 			t.Fatalf("run: %v, want %v", err, errInterrupted)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -16,53 +17,68 @@ import (
 
 // runner makes one run.
 type runner struct {
-	plan        setting.Plan
-	out         *output
-	progress    *show.Progress
-	build       result.Build
-	machine     result.Machine
-	results     []result.Result
+	plan setting.Plan
+	out  *output
+	// make measures one target in one round, with the help of an empty directory.
+	make func(ctx context.Context, target string, s setting.Scenario, round int, dir string) (*result.Result, error)
+	// table shows the results at the end.
+	table    func(io.Writer, []result.Result)
+	progress *show.Progress
+	build    result.Build
+	machine  result.Machine
+	results  []result.Result
+	// goesOn says that a target that fails does not end the run; absent then says which did.
+	goesOn      bool
+	absent      []absence
 	interrupted bool // ended early
 }
 
+// newRunner returns a runner that measures in this process.
+func newRunner(plan setting.Plan, out *output) *runner {
+	r := &runner{plan: plan, out: out, table: show.Table, build: build()}
+	r.make = r.here
+	return r
+}
+
 // run makes a run and writes its results. Errors: a usage error, when a file can't be made; [unusableError];
-// what kept a target from being measured or a result from being written; [errInterrupted] when nothing else is wrong.
+// [absentError]; what kept a target from being measured or a result from being written; [errInterrupted] when nothing else is wrong.
 // All but the first leave what was measured written and shown.
-func run(ctx context.Context, plan setting.Plan, out *output) error {
-	scenarios, err := plan.Scenarios()
+func (r *runner) run(ctx context.Context) error {
+	scenarios, err := r.plan.Scenarios()
 	if err != nil {
 		return err
 	}
-	if err := out.open(&plan, scenarios); err != nil {
+	if err := r.out.open(&r.plan, scenarios); err != nil {
 		return err
 	}
-	r := &runner{
-		plan: plan, out: out, progress: out.progress(), build: build(), machine: result.ThisMachine(out.dir),
-	}
+	r.progress, r.machine = r.out.progress(), result.ThisMachine(r.out.dir)
 	var failure error
 	for _, s := range scenarios {
-		for round := 1; round <= plan.Rounds && failure == nil && !r.interrupted; round++ {
+		for round := 1; round <= r.plan.Rounds && failure == nil && !r.interrupted; round++ {
 			failure = r.round(ctx, s, round)
 		}
 	}
 	r.progress.Clear()
-	failure = errors.Join(failure, out.close())
-	out.finish(r.results, r.interrupted)
+	failure = errors.Join(failure, r.out.close())
+	r.out.finish(r.results, r.interrupted, r.table)
 	return r.outcome(failure)
 }
 
 // outcome returns what is to be said about a run. Figures that can't be used come first: that a run was ended early as
 // well must not hide them.
 func (r *runner) outcome(failure error) error {
-	for i := range r.results {
-		if problem := show.Problem(&r.results[i]); problem != "" {
-			return errors.Join(&unusableError{problem, r.out.file.Name()}, failure)
-		}
+	var wrong []error
+	if i := slices.IndexFunc(r.results, func(one result.Result) bool { return !one.OK() }); i >= 0 {
+		wrong = append(wrong, &unusableError{show.Problem(&r.results[i]), r.out.file.Name()})
 	}
-	if failure == nil && r.interrupted {
-		return errInterrupted
+	if failed := r.failed(); len(failed) > 0 {
+		wrong = append(wrong, &absentError{failed, r.out.file.Name()})
 	}
-	return failure
+	wrong = append(wrong, failure)
+	if err := errors.Join(wrong...); err != nil || !r.interrupted {
+		return err
+	}
+	return errInterrupted
 }
 
 // round measures every target once. Each result is saved as soon as it is there, also when the next one fails, and again
@@ -72,8 +88,15 @@ func (r *runner) round(ctx context.Context, s setting.Scenario, round int) error
 	var failure error
 	for i := 0; i < len(r.plan.Targets) && failure == nil && !r.interrupted; i++ {
 		target := r.plan.Targets[(i+round-1)%len(r.plan.Targets)]
+		if r.givenUp(target, s) {
+			continue
+		}
 		one, err := r.measure(ctx, target, s, round)
-		if err != nil {
+		switch {
+		case err == nil:
+		case r.goesOn:
+			r.absent = append(r.absent, absence{target, s, round, err})
+		default:
 			failure = fmt.Errorf("%s, %d clients, round %d: %w", target, s.Clients, round, err)
 		}
 		if one != nil {
@@ -99,6 +122,13 @@ func (r *runner) measure(ctx context.Context, name string, s setting.Scenario, r
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	one, err = r.make(ctx, name, s, round, dir)
+	r.interrupted = one == nil && (err == nil || ctx.Err() != nil) || one != nil && one.Interrupted
+	return one, err
+}
+
+// here measures in this process.
+func (r *runner) here(ctx context.Context, name string, s setting.Scenario, round int, dir string) (*result.Result, error) {
 	job := &measure.Job{
 		Profile: r.plan.Profile, Target: name, Round: round, Scenario: s, Dir: dir, GOGC: measure.GCPercent,
 		Open: func(ctx context.Context, s setting.Scenario, dir string) (target.Target, error) {
@@ -110,9 +140,7 @@ func (r *runner) measure(ctx context.Context, name string, s setting.Scenario, r
 	if s.Store == setting.StoreWAL {
 		job.WALBackend = target.WALBackend(name)
 	}
-	one, err = job.Run(ctx)
-	r.interrupted = one == nil && err == nil || one != nil && one.Interrupted
-	return one, err
+	return job.Run(ctx)
 }
 
 // compareWithCeilings sets each target's part of the ceilings of the same scenario and round, and marks what is above

@@ -17,8 +17,6 @@ import (
 
 // Command is a program that measures.
 type Command struct {
-	// Name is what errors call it.
-	Name string
 	Path string
 	Args []string
 }
@@ -56,10 +54,10 @@ func (c Command) measure(ctx context.Context, q Request, say func(string), extra
 		if ctx.Err() != nil {
 			return nil, nil // before it was started
 		}
-		return nil, &failure{c.Name, "can't be started: " + err.Error()}
+		return nil, &failure{"can't be started: " + err.Error()}
 	}
 	if ctx.Err() == nil && bounded.Err() != nil {
-		return nil, &failure{c.Name, fmt.Sprintf("did not end within %v", bound)}
+		return nil, &failure{fmt.Sprintf("did not end within %v", bound)}
 	}
 	return c.outcome(ctx.Err() != nil, q, process.ProcessState.ExitCode(), err, answer.Bytes(), words)
 }
@@ -71,30 +69,30 @@ func (c Command) outcome(interrupted bool, q Request, code int, err error, answe
 	}
 	switch {
 	case code == exitRefused && w.panic == "": // the Go runtime exits with the same code
-		return nil, &unsupportedError{c.Name, w.last()}
+		return nil, &unsupportedError{w.last()}
 	case code == exitInterrupted, code < 0 && interrupted: // -1: a signal ended it
 		return nil, nil
 	case code == exitOK:
-		return nil, &failure{c.Name, "ended without a result"}
+		return nil, &failure{"ended without a result"}
 	}
 	problem := w.last()
 	if problem == "" {
 		problem = err.Error()
 	}
-	return nil, &failure{c.Name, problem}
+	return nil, &failure{problem}
 }
 
 // read returns the result in an answer, if it is one to this request.
 func (c Command) read(line []byte, q Request) (*result.Result, error) {
 	var one result.Result
 	if err := json.Unmarshal(line, &one); err != nil {
-		return nil, &failure{c.Name, fmt.Sprintf("no result but %q: %v", shortened(string(line)), err)}
+		return nil, &failure{fmt.Sprintf("no result but %q: %v", shortened(string(line)), err)}
 	}
 	if one.Schema != result.Schema {
-		return nil, &failure{c.Name, fmt.Sprintf("result of schema %d, want %d", one.Schema, result.Schema)}
+		return nil, &failure{fmt.Sprintf("result of schema %d, want %d", one.Schema, result.Schema)}
 	}
 	if want := measure.Key(q.Target, q.Scenario, one.WALBackend); one.Key != want || one.Profile != q.Profile || one.Round != q.Round {
-		return nil, &failure{c.Name, fmt.Sprintf("result of %s, round %d, %+v, want %s, round %d, %+v", one.Profile, one.Round, one.Key, q.Profile, q.Round, want)}
+		return nil, &failure{fmt.Sprintf("result of %s, round %d, %+v, want %s, round %d, %+v", one.Profile, one.Round, one.Key, q.Profile, q.Round, want)}
 	}
 	return &one, nil
 }

@@ -29,23 +29,17 @@ func (e *requestError) Error() string { return "request: " + e.problem }
 func requestf(format string, args ...any) error { return &requestError{fmt.Sprintf(format, args...)} }
 
 // unsupportedError is [ErrUnsupported] in the words of the process that said so. [Command.Measure] returns it.
-type unsupportedError struct {
-	command string
-	why     string
-}
+type unsupportedError struct{ why string }
 
-func (e *unsupportedError) Error() string { return e.command + ": " + e.why }
+func (e *unsupportedError) Error() string { return e.why }
 
 // Unwrap returns [ErrUnsupported].
 func (e *unsupportedError) Unwrap() error { return ErrUnsupported }
 
 // failure says why a process gave no result. [Command.Measure] returns it; who compares goes on with the next target.
-type failure struct {
-	command string
-	problem string
-}
+type failure struct{ problem string }
 
-func (e *failure) Error() string { return e.command + ": " + e.problem }
+func (e *failure) Error() string { return e.problem }
 
 // ExitCode returns what an error of [Peer.Serve] means.
 func ExitCode(err error) int {

@@ -88,7 +88,7 @@ func fake(behaviour string) {
 }
 
 func program(behaviour string) Command {
-	return Command{Name: behaviour, Path: os.Args[0], Args: []string{fakeArgument, behaviour}}
+	return Command{Path: os.Args[0], Args: []string{fakeArgument, behaviour}}
 }
 
 func request(t *testing.T) Request {
@@ -127,14 +127,14 @@ func TestMeasure(t *testing.T) {
 // TestMeasureFails: whatever a program does instead, it ends in one line that says so.
 func TestMeasureFails(t *testing.T) {
 	for behaviour, want := range map[string]string{
-		"unsupported": "unsupported: fake: not supported: it has no log in files",
-		"broken":      "broken: fake: port in use",
-		"panics":      "panics: panic: slice bounds out of range",
-		"silent":      "silent: ended without a result",
-		"babbles":     `babbles: no result but "hello xxx`,
-		"other":       "other: result of quick, round 1, {Target:another ",
-		"future":      "future: result of schema 2, want 1",
-		"dies":        "dies: cannot map memory",
+		"unsupported": "fake: not supported: it has no log in files",
+		"broken":      "fake: port in use",
+		"panics":      "panic: slice bounds out of range",
+		"silent":      "ended without a result",
+		"babbles":     `no result but "hello xxx`,
+		"other":       "result of quick, round 1, {Target:another ",
+		"future":      "result of schema 2, want 1",
+		"dies":        "cannot map memory",
 	} {
 		one, err := program(behaviour).Measure(t.Context(), request(t), func(string) {})
 		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n") || len(err.Error()) > 2*lineMax || one != nil {
@@ -147,11 +147,11 @@ func TestMeasureFails(t *testing.T) {
 	q := request(t)
 	q.Target = "other"
 	if _, err := program("good").Measure(t.Context(), q, func(string) {}); !errors.Is(err, ErrUnsupported) ||
-		err.Error() != `good: request: target "other", want fake` {
+		err.Error() != `request: target "other", want fake` {
 		t.Errorf("unknown target: %v", err)
 	}
-	if _, err := (Command{Name: "none", Path: filepath.Join(t.TempDir(), "none")}).Measure(t.Context(), request(t), func(string) {}); err == nil ||
-		!strings.HasPrefix(err.Error(), "none: can't be started: ") {
+	if _, err := (Command{Path: filepath.Join(t.TempDir(), "none")}).Measure(t.Context(), request(t), func(string) {}); err == nil ||
+		!strings.HasPrefix(err.Error(), "can't be started: ") {
 		t.Errorf("no program: %v", err)
 	}
 }
@@ -160,7 +160,7 @@ func TestMeasureFails(t *testing.T) {
 func TestStuckProgram(t *testing.T) {
 	q := request(t)
 	one, err := program("stuck").measure(t.Context(), q, func(string) {}, 0, 100*time.Millisecond)
-	if one != nil || err == nil || err.Error() != "stuck: did not end within 500ms" {
+	if one != nil || err == nil || err.Error() != "did not end within 500ms" {
 		t.Errorf("%+v, %v", one, err)
 	}
 }

@@ -21,5 +21,5 @@
 //
 // # Reading order
 //
-// rule.go, the table; plan.go, what a run does; profile.go, YAML into a plan; errors.go.
+// rule.go, the table; peer.go, other libraries; plan.go, what a run does; profile.go, YAML into a plan; errors.go.
 package setting

@@ -25,6 +25,8 @@ type Plan struct {
 	Store           string
 	Net             string
 	Rounds          int
+	// Peers are the other libraries that are measured beside the targets.
+	Peers []string
 }
 
 // Defaults returns the plan that a profile starts from: millrace alone, three nodes, WAL over TCP, 256 clients with

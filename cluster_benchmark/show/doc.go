@@ -2,6 +2,7 @@
 //
 //	[Progress]   stderr, while it works, on a terminal only and never wider than it
 //	[Table]      after a run: a row per scenario and target, medians over the rounds, the part of each ceiling
+//	[Peers]      after a comparison with other libraries: the same, with their parts of the engine's puts
 //	[Compare]    a block per scenario that the results share: figure, old, new, ratio, and what else differs
 //
 // # Promises
@@ -16,5 +17,5 @@
 //
 // # Reading order
 //
-// format.go, figures as text; table.go and notes.go, what a run says; compare.go; progress.go; errors.go.
+// format.go, figures as text; table.go and notes.go, what a run says; peers.go; compare.go; progress.go; errors.go.
 package show

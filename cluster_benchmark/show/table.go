@@ -49,13 +49,17 @@ func tableRow(g *result.Group, differ []column, ceilings []string) table.Row {
 	row = append(row, count(s.PutPerS), latency(l.Mean), latency(l.P50), latency(l.P90), latency(l.P99),
 		latency(l.P999), latency(l.P9999), latency(l.Max), significant(s.EntriesPerFrame), count(s.SyncsPerS), significant(s.Cores))
 	for _, c := range ceilings {
-		cell := ""
-		if v, ok := s.Ratios[c]; ok {
-			cell = significant(v)
-		}
-		row = append(row, cell)
+		row = append(row, part(s.Ratios, c))
 	}
 	return row
+}
+
+// part returns a target's part of a ceiling, "" where it was not measured.
+func part(ratios map[string]float64, ceiling string) string {
+	if v, ok := ratios[ceiling]; ok {
+		return significant(v)
+	}
+	return ""
 }
 
 // measuredCeilings lists the ceilings that anything is compared with, in the usual order.
