@@ -214,9 +214,10 @@ func (r *Raft) link(l *loop) error {
 // applied on this node. It copies data; the caller may use it again at once. It must be called on the leader; while that
 // hands its office over, proposals wait.
 //
-// Errors by what they say of the proposal, as [FateOf] tells. It certainly did not happen: [NotLeaderError], [ErrTooLarge], an error that
-// wraps [ErrStopped] but is no [UnknownError], or the context's error alone, when it ended before there was room. Its
-// fate is unknown: [UnknownError]. Without a deadline in ctx Propose waits for as long as the leader keeps its office.
+// Errors by what they say of the proposal, as [FateOf] tells. It certainly did not happen: [NotLeaderError],
+// [ErrTooLarge], an error that wraps [ErrStopped] but is no [UnknownError], or the context's error alone, when it ended
+// before there was room. Its fate is unknown: [UnknownError]. Without a deadline in ctx Propose waits for as long as the
+// leader keeps its office.
 func (r *Raft) Propose(ctx context.Context, data []byte) (Result, error) {
 	if !r.leads.Load() {
 		return Result{}, r.notLeader()
