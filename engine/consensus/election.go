@@ -60,10 +60,12 @@ func (e *election) reset(c *Core) {
 // [priorityRanksMax], and 0 once this node lets nobody go first.
 func (c *Core) priorityRank() int {
 	switch {
-	case c.members.self < 0, c.election.stood:
+	case c.election.stood:
 		return 0
 	case c.wantsSnapshot():
 		return priorityRanksMax // it could apply nothing: any other first
+	case c.members.self < 0:
+		return 0
 	}
 	var greater []uint8
 	for i, p := range c.members.priority {

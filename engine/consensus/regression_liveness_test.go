@@ -253,6 +253,43 @@ func TestLearnerThatIsNeededCampaigns(t *testing.T) {
 	}
 }
 
+// A leader that lost its snapshot is on its way out of the membership. The voter whose answer would end that lacks entries that
+// are purged, and only another one has a snapshot for it: that one must lead.
+func TestLeaderThatLeavesAndWantsASnapshotHandsOver(t *testing.T) {
+	for _, removed := range []bool{true, false} {
+		m := testMembership(one, 4)
+		m.Configs = []codec.VoterConfig{codec.MajorityConfig(1, 2, 3)}
+		next := m.Clone()
+		next.Configs = []codec.VoterConfig{codec.MajorityConfig(2, 3, 4)}
+		if removed {
+			next.Nodes = next.Nodes[1:]
+		}
+		st := logFrom(won(3, 2), baseOf(at(2, 2, 10), m), by(2, 2), by(2, 2))
+		f := &st.Frames[1]
+		*f = membershipFrame(&next)
+		f.Group, f.Leader, f.First = testGroup, by(2, 2), 12
+		st.Memberships = []codec.MembershipRecord{{ID: at(2, 2, 12), Membership: next}}
+		st.Snapshot = codec.LogBase{}
+		l := open(t, 1, st)
+		want(t, "it lets others go first", l.c.election.rank, priorityRanksMax)
+		l.now = l.now.Add(10 * testTimeouts)
+		l.lead(2, 3)
+		l.flush()
+		want(t, "leaves", l.c.leaving(), true)
+		asked := false
+		for range 20 {
+			l.now = l.now.Add(testHeartbeat)
+			out := l.step(Input{Kind: InputTick})
+			asked = asked || len(to(out.Now, 2, codec.MessageTransfer)) > 0
+			l.ack(2, codec.StatusOK, l.last())
+			l.beat(2, codec.Message{Log: l.last()})
+			l.beat(3, codec.Message{Status: codec.StatusConflict})
+		}
+		want(t, "role", l.c.role, Leader)
+		want(t, "asks the one that has everything to campaign", asked, true)
+	}
+}
+
 // Who may be called: a learner with whole entries that hears no leader, by somebody with less log. The answer stays a
 // refusal; whoever was called asks before it campaigns, and hears no more of it once there is a leader or a longer log.
 func TestOnlyAnOrdinaryLearnerWithMoreLogIsCalled(t *testing.T) {

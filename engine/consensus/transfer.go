@@ -200,15 +200,18 @@ func (p *preference) attempted(cfg *Config, now Instant) {
 }
 
 // preferOther hands the leadership to a voter of greater priority that holds everything, if there is one. A leader that
-// waits for a snapshot, and could apply nothing, prefers any other.
+// waits for a snapshot, and could apply nothing, prefers any other, also while it leaves: it has no snapshot to give to those
+// who lack what it has purged, and may need them to commit that it leaves.
 func (c *Core) preferOther() {
-	l := &c.lead
-	if c.members.self < 0 || c.blocked() || c.now < max(c.prefer.at, l.since.Add(c.cfg.ElectionTimeoutMax)) {
+	l, own, best := &c.lead, -1, -1
+	switch {
+	case l.transfer.to != 0, c.now < max(c.prefer.at, l.since.Add(c.cfg.ElectionTimeoutMax)):
 		return
-	}
-	own, best := int(c.members.priority[c.members.self]), -1
-	if c.wantsSnapshot() {
-		own = -1
+	case c.wantsSnapshot():
+	case c.members.self < 0 || c.leaving():
+		return
+	default:
+		own = int(c.members.priority[c.members.self])
 	}
 	for i := range l.peers {
 		p := &l.peers[i]

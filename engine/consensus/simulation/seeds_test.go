@@ -265,6 +265,7 @@ func TestSeedsThatFailedOnce(t *testing.T) {
 		80005267: "a leader that waited for a snapshot was removed, and its clients got no answer",
 		80009849: "reads were asked of a healthy cluster while its leader handed over",
 		80018814: "a snapshot was damaged between its arrival and its installation",
+		70013519: "a leader that waited for a snapshot left, and could not bring up whom it needed for that",
 		70016668: "a voter that led was lost, its last entry was on a learner alone, whose vote an unfinished change made necessary",
 		60006769: "the simulator's node, which campaigned, went on with a snapshot and named its new vote in it",
 	} {
