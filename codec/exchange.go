@@ -1,5 +1,7 @@
 package codec
 
+import "time"
+
 // Packet is one message between nodes with the frame or data it carries, if any. Going out, Node is the receiver; coming
 // in, the sender as its handshake proved. A frame or data that came in belongs to the receiver; one that goes out is
 // shared and must not be changed.
@@ -52,6 +54,9 @@ type LogWrite struct {
 	// Purge, when not nil, removes every entry up to Purge.ID, which is the last entry of a frame that the log holds. The
 	// space comes back later.
 	Purge *LogBase
+	// Timed, when not nil, may be called once, from any goroutine, by a log that measures: with when the frame was with the
+	// operating system and when it was durable. It does not block. Few writes ask for it, all with a frame.
+	Timed func(written, durable time.Time)
 }
 
 // LogBase is where a group's log begins: the entries up to and including ID are not in it any more. Their effect is in a

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 )
 
 // BenchmarkPropose is the closed loop: each client proposes one entry at a time and waits for it to be applied.
@@ -15,6 +16,23 @@ func BenchmarkPropose(b *testing.B) {
 				o.nodes, o.blind = 3, true
 				c := startCluster(b, o)
 				closedLoop(b, c.leader(), clients)
+			})
+		}
+	}
+}
+
+// BenchmarkStages is the closed loop of 256 clients with and without stage times, for what these cost. The observer adds up
+// under a lock, which is about what a histogram takes.
+func BenchmarkStages(b *testing.B) {
+	for _, memory := range []bool{true, false} {
+		for _, interval := range []time.Duration{-1, 200 * time.Microsecond, stageIntervalDefault} {
+			b.Run(fmt.Sprintf("memory=%v/interval=%v", memory, interval), func(b *testing.B) {
+				o := clusterOptions{nodes: 3, memory: memory, tcp: !memory, blind: true}
+				if interval > 0 {
+					o.adjust = func(cfg *Config) { cfg.Stages, cfg.StageInterval = new(stageBook).observe, interval }
+				}
+				c := startCluster(b, o)
+				closedLoop(b, c.leader(), 256)
 			})
 		}
 	}

@@ -23,6 +23,7 @@ func (l *loop) carryOut(f codec.Frame) {
 	}
 	for i := range out.Now {
 		s := &out.Now[i]
+		l.stages.sent(s, l)
 		l.streams.Send(s.Lane, codec.Packet{Node: s.To, Message: s.Message}, s.Frame)
 	}
 	for i := range out.AfterFlush {
@@ -65,6 +66,7 @@ func (l *loop) write(w *consensus.Write, f codec.Frame) bool {
 	if l.flushedSeq == l.submittedSeq {
 		l.waitingSince = l.now
 	}
+	lw.Timed = l.stages.timed(&w.Frame)
 	l.submittedSeq = w.Seq
 	l.commits.Submit(&lw)
 	if w.Purge != nil {
@@ -120,6 +122,9 @@ func (l *loop) noteStatus() {
 	if before.Role == consensus.Leader && !before.Blocked && (now.Role != consensus.Leader || now.Vote != before.Vote) {
 		l.abandonProposals()
 		l.box.signal() // what waits for room is refused now
+	}
+	if before.Role == consensus.Leader && (now.Role != consensus.Leader || now.Vote != before.Vote) {
+		l.stages.end()
 	}
 	l.reading.retry = 0
 	l.unwritten = l.unwritten || now.Role == consensus.Leader

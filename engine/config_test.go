@@ -60,6 +60,8 @@ func TestConfigRefusals(t *testing.T) {
 		{"ClockDriftMax", func(c *Config) { c.ClockDriftMax = 5 }, "ClockDriftMax is 5, want 0 without LeaseReads"},
 		{"ClockDriftMax", func(c *Config) { c.LeaseReads, c.ClockDriftMax = true, 500_000 }, "ClockDriftMax is 500000, want 1 to 499999 millionths"},
 		{"ForwardTimeout", func(c *Config) { c.ForwardTimeout = -time.Second }, "ForwardTimeout is -1s, want a duration above 0"},
+		{"StageInterval", func(c *Config) { c.StageInterval = time.Second }, "StageInterval is 1s, want 0 without Stages"},
+		{"StageInterval", func(c *Config) { c.Stages, c.StageInterval = func(StageTime) {}, -1 }, "StageInterval is -1ns, want a duration above 0"},
 		{"CloseTimeout", func(c *Config) { c.CloseTimeout = -time.Second }, "CloseTimeout is -1s, want a duration above 0"},
 	}
 	for field, limits := range map[string][2]int{
@@ -97,7 +99,7 @@ func TestConfigRefusals(t *testing.T) {
 	// Every field has a range, but for those that take any value.
 	anything := map[string]bool{"Insecure": true, "Log": true, "Transport": true, "Seed": true, "Logger": true,
 		"DiskStallTimeout": true, "Switches": true, "NoLeaderRestore": true, "AllowLogReversion": true, "Witness": true,
-		"Keep": true, "SnapshotFS": true, "LeaseReads": true}
+		"Keep": true, "SnapshotFS": true, "LeaseReads": true, "Stages": true}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		if tested[f.Name] == anything[f.Name] {
 			t.Errorf("field %s: tested %v, takes anything %v", f.Name, tested[f.Name], anything[f.Name])

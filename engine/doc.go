@@ -56,6 +56,7 @@
 // [Raft.Metrics] is everything at one moment; [Watch] follows any value of it, [Raft.Wait] waits for a [Condition], and
 // [Raft.Inspect] looks from inside the loop. [Raft.OnLeader] runs something for as long as this node leads,
 // [Raft.OnLeaderChange] and [Raft.Events] tell what happens. [Config].Logger gets what an operator should know.
+// [Config].Stages is told where the time of some puts goes, by [Stage], for histograms.
 //
 // # Closing
 //
@@ -131,7 +132,7 @@
 // what a step asks for; errand.go and change_errand.go; feed.go, the way to the state machine; notice.go; readlog.go;
 // snapshots.go, snapshot_policy.go, snapshot_take.go, snapshot_start.go, snapshot_send.go, snapshot_receive.go, purge.go;
 // export.go, restore.go, restore_collect.go; mailbox.go and peers.go; close.go; metrics.go, watch.go, wait.go, inspect.go,
-// event.go, event_stream.go, callback.go and logging.go, how one sees in; errors.go and fate.go; adapters.go, our log and
+// event.go, event_stream.go, callback.go, logging.go and stage.go, how one sees in; errors.go and fate.go; adapters.go, our log and
 // transport.
 //
 // cost_test.go measures what a dead, slow or removed peer costs the others, when asked to:

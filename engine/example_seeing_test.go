@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine"
@@ -23,6 +27,55 @@ func ExampleRaft_Metrics() {
 	m := leader.Metrics()
 	fmt.Println(m.Role, m.Leader == leader.NodeID(), m.Applied <= m.Commit, m.Entries, len(m.Peers))
 	// Output: leader true true 1 2
+}
+
+// Histograms of where the time of a leader's puts goes.
+func ExampleStage() {
+	var mu sync.Mutex // the observer is called from several goroutines
+	stages := map[engine.Stage]*hdrhistogram.Histogram{}
+	for s := engine.StageIntake; s < engine.StageEnd; s++ {
+		stages[s] = hdrhistogram.New(1, int64(time.Minute), 3)
+	}
+	log := engine.MemoryLog()
+	node, err := engine.Open(engine.Config{
+		NodeID: 1, ClusterID: "example", Log: log, Transport: netio.NewNetwork().Transport(1, "example", log.Incarnation()),
+		Stages: func(st engine.StageTime) {
+			mu.Lock()
+			defer mu.Unlock()
+			_ = stages[st.Stage].RecordValue(min(int64(st.Duration), int64(time.Minute)))
+		},
+	}, counter{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer node.Close()
+	ctx := context.Background()
+	if err := node.Initialize(ctx, codec.NewMembership(codec.SeveralLeadersPerTerm, codec.Node{ID: 1})); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := node.WaitLeader(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := node.Propose(ctx, []byte("hello")); err != nil {
+		fmt.Println(err)
+		return
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for s := engine.StageIntake; s < engine.StageEnd; s++ {
+		fmt.Println(s, stages[s].TotalCount())
+	}
+	// Output:
+	// intake 1
+	// wal_write 0
+	// wal_sync 0
+	// network 0
+	// quorum 1
+	// apply 1
+	// answer 1
 }
 
 // A program that must know at once where to send what it proposes.

@@ -41,6 +41,7 @@ func (l *loop) feedEnd() codec.Index {
 // log begins behind its state waits for a snapshot.
 func (l *loop) feed() {
 	l.noteCommitted()
+	l.stages.committed(l.out.Commit)
 	if l.cfg.Witness {
 		if l.fed < l.out.Commit {
 			l.fed = l.out.Commit

@@ -66,6 +66,7 @@ type loop struct {
 	batches    []*pipeline.Batch     // taken from the intake and not yet proposed, oldest first
 	proposed   []proposal            // accepted and not yet given to the applier, oldest first
 	forwarding forwarding
+	stages     stageWatch            // of puts that are followed
 	noticed    []noticed             // accepted and not yet committed, where somebody wants to know of that; oldest first
 	bytes      int                   // of proposed
 	fed        codec.Index           // last index given to the applier
@@ -235,6 +236,7 @@ func (l *loop) readMail() {
 	l.noteFlushed()
 	for _, id := range m.downs {
 		l.streams.Reset(id)
+		l.stages.lost(id)
 		l.noticeDown(id)
 		l.step(consensus.Input{Kind: consensus.InputPeerDown, Peer: id})
 	}
@@ -316,6 +318,7 @@ func (l *loop) receive(p *codec.Packet) {
 		l.forwardReplied(p)
 		return
 	}
+	l.stages.answered(p, l.status.Vote, l.now)
 	in := consensus.Input{Kind: consensus.InputMessage, Peer: p.Node, Message: p.Message}
 	if !p.Frame.IsZero() {
 		in.Frame = p.Frame.Meta()
@@ -415,6 +418,7 @@ func (l *loop) propose(b *pipeline.Batch) bool {
 	}
 	l.frames++
 	l.entries += uint64(meta.Count)
+	l.stages.submitted(meta, b.Traces())
 	p := proposal{meta, b}
 	l.proposed = append(l.proposed, p)
 	l.bytes += p.cost()

@@ -115,6 +115,7 @@ func (r *Raft) start(sm StateMachine) error {
 	var err error
 	r.intake, err = pipeline.NewIntake(pipeline.IntakeConfig{
 		BytesMax: r.cfg.IntakeBytesMax, FrameBytesMax: r.cfg.FrameBytesMax, ProposalBytesMax: r.cfg.ProposalBytesMax, Ready: wake,
+		Sampling: pipeline.Sampling{Observe: r.cfg.Stages, Interval: r.cfg.StageInterval},
 	})
 	if err != nil {
 		return err

@@ -267,6 +267,9 @@ func (a *Applier) work(items []applyItem) error {
 		bytes := 0
 		for i := range items[:n] {
 			bytes += len(items[i].frame.Bytes())
+			if b := items[i].batch; b != nil {
+				b.pass(StageApply)
+			}
 		}
 		a.applied.store(a.state.base.ID)
 		a.bytes.Add(-int64(bytes))

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -23,6 +24,7 @@ type Batch struct {
 	waiters []waiter
 	terms   terms    // of every entry
 	notices []notice // seldom any
+	traces  Traces   // seldom any
 }
 
 // notice is a function that wants to know when an entry is committed.
@@ -70,6 +72,16 @@ func (b *Batch) TakeNotices() (Notices, bool) {
 	n := Notices{b.notices}
 	b.notices = nil
 	return n, len(n.list) > 0
+}
+
+// Traces returns those of the calls that are followed and whose last entry is in the batch.
+func (b *Batch) Traces() Traces { return b.traces }
+
+// pass ends a stage of the batch.
+func (b *Batch) pass(s Stage) {
+	if len(b.traces) > 0 {
+		b.traces.Pass(s, time.Now())
+	}
 }
 
 // Seal makes the batch's frame under the given leadership and first index. Errors: [codec.ErrTooLarge], which an
@@ -142,6 +154,6 @@ func (b *Batch) Fail(err error) {
 
 func (b *Batch) free() {
 	clear(b.waiters)
-	b.buf, b.entries, b.waiters, b.notices = nil, 0, b.waiters[:0], nil
+	b.buf, b.entries, b.waiters, b.notices, b.traces = nil, 0, b.waiters[:0], nil, nil
 	batches.Put(b)
 }

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // call is one caller waiting for the answers to the entries it proposed.
@@ -19,6 +20,7 @@ type call struct {
 	filled  int                 // results set
 	missing int                 // entries not yet answered. Invariant: the call is complete when it reaches 0
 	err     error
+	trace   *Trace // nil for almost every call
 }
 
 // callPool holds calls for reuse. Each Intake has its own, so that a channel never wanders from one test's synctest
@@ -42,7 +44,7 @@ func (p *callPool) get(entries int, fn func(Result, error)) *call {
 // release gives the call back for reuse. Only its last holder may: a caller that stopped waiting may not, since the
 // answer is still to come.
 func (c *call) release() {
-	c.one[0], c.results, c.fn, c.err = Result{}, nil, nil, nil
+	c.one[0], c.results, c.fn, c.err, c.trace = Result{}, nil, nil, nil, nil
 	c.pool.pool.Put(c)
 }
 
@@ -50,18 +52,28 @@ func (c *call) release() {
 func (c *call) wait(ctx context.Context) error {
 	if ctx.Done() == nil {
 		<-c.done
+		c.woken()
 		return nil
 	}
 	select {
 	case <-c.done:
+		c.woken()
 		return nil
 	case <-ctx.Done():
 	}
 	select {
 	case <-c.done: // at the same moment
+		c.woken()
 		return nil
 	default:
 		return &UnknownError{Cause: context.Cause(ctx)}
+	}
+}
+
+// woken ends the way of a call that is followed.
+func (c *call) woken() {
+	if c.trace != nil {
+		c.trace.pass(StageAnswer, time.Now())
 	}
 }
 
@@ -103,6 +115,7 @@ func (c *call) complete() {
 		c.done <- struct{}{}
 		return
 	}
+	c.woken()
 	fn, result, err := c.fn, c.results[0], c.err
 	c.release()
 	fn(result, err)

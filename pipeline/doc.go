@@ -33,6 +33,8 @@
 //
 // # Decisions
 //
+//   - Some calls are followed through their stages ([Stage]): calls and not batches, chosen by chance, so that what is seen is
+//     what callers meet. The others pay for a count under the Intake's lock, which they hold anyway.
 //   - A frame for a witness is its header alone, made from the description of the frame: it is never read from the log.
 //   - [Applier.Await] puts a function into the queue of what is applied, so that "applied up to here" needs no polling. So do
 //     Capture, Sync and Restore, which are exact because of it.
@@ -49,6 +51,6 @@
 //
 // # Reading order
 //
-// interfaces.go, what the stages are given; errors.go; call.go and batch.go, one proposal and many; intake.go;
+// interfaces.go, what the stages are given; errors.go; call.go and batch.go, one proposal and many; intake.go; stage.go;
 // commit.go; stream.go; applier.go, what waits to be applied; portion.go, how it is; capture.go; cell.go.
 package pipeline

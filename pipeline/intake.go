@@ -29,6 +29,8 @@ type IntakeConfig struct {
 	ProposalBytesMax int
 	// Ready, of capacity 1, receives a token when something waits. Nil: the Intake makes its own.
 	Ready chan struct{}
+	// Sampling follows some of the calls through the stages.
+	Sampling Sampling
 }
 
 func (c IntakeConfig) withDefaults() (IntakeConfig, error) {
@@ -92,6 +94,7 @@ type Intake struct {
 	space  chan struct{} // closed when something was taken; nil when nobody waits for room
 	err    error         // set once no more is taken in
 	called bool          // a token was put into Ready since the last Take
+	sample *sampler      // nil when no call is followed
 }
 
 // NewIntake returns an empty Intake. It returns an error that names the field when a bound is out of range.
@@ -100,7 +103,7 @@ func NewIntake(cfg IntakeConfig) (*Intake, error) {
 	if err != nil {
 		return nil, fmt.Errorf("intake: %w", err)
 	}
-	return &Intake{cfg: cfg}, nil
+	return &Intake{cfg: cfg, sample: newSampler(cfg.Sampling)}, nil
 }
 
 // Propose copies data into the open batch and waits for the answer. Errors: what [Batch.Fail] was given; [ErrTooLarge]
@@ -232,6 +235,9 @@ func (in *Intake) enter(ctx context.Context, block bool, c *call, t terms, commi
 		return context.Cause(ctx)
 	}
 	in.mu.Lock()
+	if in.sample != nil {
+		c.trace = in.sample.call()
+	}
 	for in.err == nil && in.bytes > 0 && in.bytes+total > in.cfg.BytesMax {
 		err := error(nil)
 		if block {
@@ -252,6 +258,9 @@ func (in *Intake) enter(ctx context.Context, block bool, c *call, t terms, commi
 	in.encode(c, t, datas)
 	if committed != nil {
 		in.open.notices = append(in.open.notices, notice{in.open.entries - 1, committed})
+	}
+	if c.trace != nil {
+		in.open.traces = append(in.open.traces, c.trace)
 	}
 	in.bytes += total
 	first := !in.called

@@ -3,6 +3,7 @@ package wal
 import (
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -25,7 +26,9 @@ type writer struct {
 	crc      uint32 // CRC of the record before
 	durable  uint64 // sequence up to which everything is durable
 	scratch  []byte
-	begun    int // segments, since the appender was renewed
+	begun    int       // segments, since the appender was renewed
+	timed    bool      // somebody wants to know how long the batch takes
+	written  time.Time // when the appender had it, where timed
 }
 
 // writeLoop is the writer goroutine. It ends when the log closes or a write fails.
@@ -86,6 +89,7 @@ func (w *writer) rideAlong(g *Group) {
 // write makes what was taken durable and reports it. It returns false when that failed and the log is poisoned.
 func (w *writer) write() bool {
 	w.batch.reset(w.seq)
+	w.timed = false
 	if w.failed != nil {
 		w.poison(w.failed)
 		return false
@@ -118,6 +122,7 @@ func (w *writer) encode(it *item) {
 		w.scratch = appendPeer(w.scratch[:0], it.peer.id, it.peer.incarnation)
 		w.add(kindPeer, w.scratch)
 	}
+	w.timed = w.timed || it.write.Timed != nil
 	if it.write.HasVote {
 		w.scratch = appendVote(w.scratch[:0], it.group.id, it.write.Vote)
 		w.add(kindVote, w.scratch)
@@ -170,6 +175,9 @@ func (w *writer) flush() error {
 	rolled, err := w.appender.Append(&w.batch)
 	if err != nil {
 		return fmt.Errorf("write records %d to %d: %w", w.batch.first, w.seq-1, err)
+	}
+	if w.timed {
+		w.written = time.Now()
 	}
 	if err := w.appender.Sync(); err != nil {
 		return fmt.Errorf("sync records %d to %d: %w", w.batch.first, w.seq-1, err)
@@ -238,6 +246,10 @@ func (w *writer) note(rolled []uint64) {
 
 // report tells everyone whose write was taken that it is durable, and lets go of the frames.
 func (w *writer) report() {
+	var durable time.Time
+	if w.timed {
+		durable = time.Now()
+	}
 	for _, g := range w.touched {
 		if g.writer.seq > g.writer.reported {
 			g.writer.reported = g.writer.seq
@@ -248,6 +260,9 @@ func (w *writer) report() {
 		if p := w.items[i].peer; p != nil {
 			w.log.queue.remember(p)
 			p.done(nil)
+		}
+		if timed := w.items[i].write.Timed; timed != nil && w.items[i].records > 0 {
+			timed(w.written, durable)
 		}
 	}
 	clear(w.items)

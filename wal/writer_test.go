@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/wal/vfs"
@@ -130,6 +131,33 @@ func TestManyGroupsAtOnce(t *testing.T) {
 		for _, d := range ds {
 			d.checkState(d.reopen(l))
 			d.check(d.read)
+		}
+	})
+}
+
+// TestTimedWrites: who asks is told once when its frame was written and when it was durable, behind what was submitted before;
+// others in the batch are not.
+func TestTimedWrites(t *testing.T) {
+	eachPlace(t, func(t *testing.T, p place) {
+		l := p.mustOpen(t)
+		defer mustClose(t, l)
+		d, _ := drive(t, l, 1)
+		type times struct{ written, durable time.Time }
+		told := make(chan times, 10)
+		timed := func(written, durable time.Time) { told <- times{written, durable} }
+		for range 3 {
+			submitted := time.Now()
+			d.append(2, 100)
+			seq := d.submit(codec.LogWrite{Frame: d.frame(d.last(), 2, 100), Timed: timed})
+			d.append(2, 100)
+			got := <-told
+			if d.must(seq); got.written.Before(submitted) || got.durable.Before(got.written) || time.Now().Before(got.durable) {
+				t.Errorf("written after %v, durable after %v", got.written.Sub(submitted), got.durable.Sub(submitted))
+			}
+		}
+		d.must(d.seq)
+		if len(told) > 0 {
+			t.Errorf("told %d times more", len(told))
 		}
 	})
 }
