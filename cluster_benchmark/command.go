@@ -13,9 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/cluster_benchmark/result"
 	"github.com/millrace/millrace/cluster_benchmark/setting"
-	"github.com/millrace/millrace/cluster_benchmark/show"
 	"github.com/millrace/millrace/profiles"
 )
 
@@ -210,39 +208,4 @@ func oneProfile(c *cobra.Command, args []string) error {
 		return nil
 	}
 	return usagef("%s: %d profiles given, want 1: %s, or a path to a YAML file", c.Name(), len(args), strings.Join(profiles.Names(), ", "))
-}
-
-func compareCommand(stdout io.Writer) *cobra.Command {
-	return &cobra.Command{
-		Use:   "compare OLD NEW...",
-		Short: "Print two or more results side by side, with ratios",
-		Long: `Print two or more results side by side: for each scenario that they share the medians over the rounds, and the ratio
-of each to the first. Exit code: 0, or 2 for a file that is no result or when they share no scenario.`,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) < 2 || len(args) > 26 {
-				return usagef("%s: %d result files given, want 2 to 26", c.Name(), len(args))
-			}
-			return nil
-		},
-		RunE: func(_ *cobra.Command, args []string) error { return compare(stdout, args) },
-	}
-}
-
-func compare(w io.Writer, files []string) error {
-	var sources []show.Source
-	for _, name := range files {
-		results, err := result.ReadFile(name)
-		if err != nil {
-			var format *result.FormatError
-			if errors.As(err, &format) {
-				return usagef("%v", err)
-			}
-			return usagef("%s: %v, want a file of results", quoted(name), cause(err))
-		}
-		sources = append(sources, show.Source{Name: name, Results: results})
-	}
-	if err := show.Compare(w, sources); err != nil {
-		return usagef("compare: %v", err)
-	}
-	return nil
 }

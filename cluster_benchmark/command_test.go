@@ -19,8 +19,7 @@ func TestBadArguments(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	profile := filepath.Join(dir, "own.yaml")
-	noResult := filepath.Join(dir, "no.jsonl")
-	for name, content := range map[string]string{file: "", profile: "nodes: 3\ncleints: 1\n", noResult: "put/s 100\n"} {
+	for name, content := range map[string]string{file: "", profile: "nodes: 3\ncleints: 1\n"} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -70,18 +69,11 @@ func TestBadArguments(t *testing.T) {
 		{"peers --clients 0", "--clients 0: want different integers from 1 to 65536, separated by commas"},
 		{"peers --out " + file, "--out " + file + ": not a directory, want a directory that can be written to"},
 		{"run quick --peer etcd", `--peer: unknown flag of "run", want one of ` + flags},
-		{"compare " + file, "compare: 1 result files given, want 2 to 26"},
-		{"compare " + file + " " + file, file + ": no results in it, want one JSON object a line"},
-		{"compare " + dir + "/none " + file, dir + "/none: no such file or directory, want a file of results"},
-		{"compare --json x a b", `--json: unknown flag of "compare", want one of --help`},
 	} {
 		code, stdout, stderr := try(strings.Split(c.args, " ")...)
 		if code != exitUsage || stderr != c.want+"\n" || stdout != "" {
 			t.Errorf("%s: exit code %d, standard output %q, error\n got %swant %s", c.args, code, stdout, stderr, c.want)
 		}
-	}
-	if code, _, stderr := try("compare", noResult, noResult); code != exitUsage || !strings.HasPrefix(stderr, noResult+":1: not a result: ") {
-		t.Errorf("compare of no result: exit code %d, %q", code, stderr)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "out")); err == nil && len(left) > 0 {
 		t.Errorf("refused runs left %v", left)

@@ -1,7 +1,7 @@
 // Command cluster_benchmark measures clusters of this engine: it makes load, measures latency and throughput, shows
 // what the machine would allow without Raft, and proves after each run that nothing acknowledged was lost.
 //
-//	cluster_benchmark list | run PROFILE [flags] | peers [PROFILE] [flags] | compare OLD NEW...
+//	cluster_benchmark list | run PROFILE [flags] | peers [PROFILE] [flags] | compare OLD NEW... [--fail-above PERCENT]
 //
 //	      setting                 profiles and flags -> a plan -> scenarios
 //	         |
@@ -12,13 +12,16 @@
 //	      target     load      safety       result       show                peer
 //	      cluster,   clients   proof        JSON lines,  table,              the same in a
 //	      ceilings                          .hgrm        progress, compare   process of its own
+//	                                           |            |
+//	                                        verdict: which differences are more than noise
 //
 // # Promises
 //
 //   - Exit codes: 0 when all is well; 1 when a safety check failed or could not be made, no put was answered in the
 //     measured time, a target came out above its ceiling, or a run could not be made; 2 for a flag, profile, key or
 //     value that can't be used, with one line that names it, before anything is measured; 130 when ctrl-C or SIGTERM
-//     ended the run early and nothing else is wrong.
+//     ended the run early and nothing else is wrong. compare --fail-above exits with 1 when something got worse by more
+//     than that, or can't be used, and with 2 when there are too few rounds to tell.
 //   - What a run measured is written to a new file under --out as soon as a target has ended, and written over, with the
 //     ceilings' part, at the end of each round. --json gets the lines at the end of each round; with --json - standard
 //     output holds them and nothing else.
@@ -45,6 +48,6 @@
 //
 // # Reading order
 //
-// main.go and command.go, the commands; flags.go; runner.go, a run; peers.go, one with other libraries; serve.go, one
+// main.go and command.go, the commands; flags.go; runner.go, a run; peers.go, one with other libraries; compare.go; serve.go, one
 // measurement for another process; output.go and histogram.go, files; version.go; errors.go.
 package main

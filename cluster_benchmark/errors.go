@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Exit codes.
@@ -25,6 +26,10 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(f
 // [flagError].
 var errNoPath = errors.New("empty path")
 
+// errNoPercent is returned by a flag for what is not a percentage; the flag's name and what it takes are added by
+// [flagError].
+var errNoPercent = errors.New("no percentage")
+
 // errInterrupted is returned by a run that ctrl-C or SIGTERM ended early, after its results were written, when nothing
 // else is wrong with it. main exits with 130.
 var errInterrupted = errors.New("interrupted")
@@ -39,6 +44,17 @@ type unusableError struct {
 
 func (e *unusableError) Error() string {
 	return fmt.Sprintf("the figures can't be used: %s; results: %s", e.problem, e.file)
+}
+
+// worseError says that a comparison found figures worse than allowed, or such that can't be used. The command compare
+// returns it with --fail-above, after it has shown the comparison; main exits with 1.
+type worseError struct {
+	limit float64 // percent
+	lines []string
+}
+
+func (e *worseError) Error() string {
+	return fmt.Sprintf("worse than A by more than %g %%, or not to be used:\n    %s", e.limit, strings.Join(e.lines, "\n    "))
 }
 
 // absentError says that some measurements gave no result, although the others went on. The command peers returns it, after

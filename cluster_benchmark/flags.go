@@ -141,6 +141,8 @@ func wants(f *pflag.Flag) string {
 		return v.rule.Wants
 	case *pathFlag:
 		return v.want
+	case *percentFlag:
+		return wantsPercent
 	}
 	if f.Value.Type() == "bool" {
 		return "true or false"

@@ -1,6 +1,10 @@
 package result
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
 
 // Group is the rounds of one scenario on one target.
 type Group struct {
@@ -80,4 +84,20 @@ func Median(values []float64) float64 {
 		return values[middle]
 	}
 	return (values[middle-1] + values[middle]) / 2
+}
+
+// Merged returns the latencies of all rounds together, nil when one of them has no histogram.
+func Merged(rounds []Result) *hdrhistogram.Histogram {
+	var all *hdrhistogram.Histogram
+	for i := range rounds {
+		h := rounds[i].Histogram
+		if h == nil {
+			return nil
+		}
+		if all == nil {
+			all = hdrhistogram.New(h.LowestTrackableValue(), h.HighestTrackableValue(), int(h.SignificantFigures()))
+		}
+		all.Merge(h)
+	}
+	return all
 }

@@ -2,7 +2,6 @@ package show
 
 import (
 	"bytes"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -112,50 +111,6 @@ func TestSafetySaysWhatWasChecked(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
-	}
-}
-
-func TestCompare(t *testing.T) {
-	before := []result.Result{sample("millrace", 256, 100_000), sample("millrace", 1, 900)}
-	after := []result.Result{sample("millrace", 256, 150_000), sample("millrace", 256, 250_000), sample("millrace", 64, 900)}
-	after[1].Round, after[0].Latency.P99, after[1].Latency.P99 = 2, 617, 617
-	after[0].Machine.Cores, after[1].Machine.Cores, after[2].Machine.Cores = 4, 4, 4
-	after[0].GOGC, after[2].GOGC, after[0].GOMAXPROCS = 100, 100, 4
-	after[0].Duration, after[1].Interrupted, after[1].Duration = 5, true, 3.21
-	after[1].Safety = &result.Safety{Reasons: []string{"node 2: lost"}}
-	var out bytes.Buffer
-	if err := Compare(&out, []Source{{"old.jsonl", before}, {"new.jsonl", after}}); err != nil {
-		t.Fatal(err)
-	}
-	text := out.String()
-	for first, want := range map[string]string{
-		"put/s":     "put/s 100,000 200,000 2.00x",
-		"p99":       "p99 1.23 ms 617 µs 0.50x",
-		"rounds":    "rounds 1 2",
-		"millrace,": "millrace, 3 nodes, store wal, net tcp, 256 clients, 1 in flight each, batch 1, payload 128 B",
-	} {
-		if got := fields(t, text, first); got != want {
-			t.Errorf("got  %s\nwant %s", got, want)
-		}
-	}
-	for _, want := range []string{
-		"A  old.jsonl", "B  new.jsonl", "B differs in machine: cpu, 4 cores, 6, ext4, 0 GiB, A cpu, 2 cores, 6, ext4, 0 GiB.",
-		"B differs in GOGC: 100 and 400, A 400.", "B differs in GOMAXPROCS: 4 and 0, A 0.", "B differs in measured time: 5 s, A 10 s.",
-		"B: 1 of 2 rounds ended before their time.",
-		"B can't be used: SAFETY CHECK FAILED: millrace, 256 clients, 1 in flight, batch 1, 128 B, 3 nodes, round 2: node 2: lost.",
-		"Only in A: millrace, 3 nodes, store wal, net tcp, 1 clients", "Only in B: millrace, 3 nodes, store wal, net tcp, 64 clients",
-	} {
-		if strings.Count(text, want) != 1 {
-			t.Errorf("%d times %q in\n%s", strings.Count(text, want), want, text)
-		}
-	}
-	out.Reset()
-	if err := Compare(&out, []Source{{"a", before}, {"b", before}}); err != nil || strings.Contains(out.String(), "differs") ||
-		strings.Contains(out.String(), "before") {
-		t.Errorf("a result differs from itself: %v\n%s", err, out.String())
-	}
-	if err := Compare(&out, []Source{{"a", before[1:]}, {"b", after[:1]}}); !errors.Is(err, ErrNothingShared) {
-		t.Errorf("nothing shared: %v", err)
 	}
 }
 
