@@ -28,8 +28,8 @@ type barrier struct {
 
 func (b *barrier) advance(l *loop) (done, stepped bool) {
 	switch {
-	case b.id.IsZero() && l.status.Transferee != 0:
-		return false, false
+	case b.id.IsZero() && (l.status.Transferee != 0 || l.status.Role != consensus.Leader && l.held()):
+		return false, false // it can be answered with the next leader's name
 	case b.id.IsZero():
 		l.step(consensus.Input{Kind: consensus.InputBarrier})
 		switch {

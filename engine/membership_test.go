@@ -460,3 +460,25 @@ func TestSecondChangeIsRefusedWhileOneIsOpen(t *testing.T) {
 	c.change(Promote(others[0]))
 	c.settled(c.others(), 1, 2, 3)
 }
+
+// TestSeveralConfigsAreNamedAsAWhole: an edit of the voters says nothing where each of two configs has its own.
+func TestSeveralConfigsAreNamedAsAWhole(t *testing.T) {
+	c := startCluster(t, clusterOptions{nodes: 3, memory: true, adjust: calm})
+	leader := c.leader()
+	all := leader.Membership().Configs[0]
+	some := all
+	some.Voters = []codec.NodeID{1, 2}
+	c.change(SetConfigs(all, some))
+	before := c.leader().Membership()
+	for name, change := range map[string]Change{
+		"SetQuorum": SetQuorum(all.Quorum), "a new voter": AddVoter(codec.Node{ID: 4, Address: "4"}), "ReplaceVoters": ReplaceVoters(1, 2),
+	} {
+		_, err := c.leader().ChangeMembership(t.Context(), change)
+		if !errors.Is(err, ErrMembership) || !strings.Contains(err.Error(), name+" has no one place among 2 voter configs, want SetConfigs") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if now := c.leader().Membership(); now.LogID != before.LogID {
+		t.Errorf("the membership is that of %v, want %v", now.LogID, before.LogID)
+	}
+}

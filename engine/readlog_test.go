@@ -113,3 +113,19 @@ func TestReadLogRefuses(t *testing.T) {
 		break // a caller may have enough
 	}
 }
+
+// TestReadLogWithinAFrame: entries that came together are read one by one.
+func TestReadLogWithinAFrame(t *testing.T) {
+	r := openAlone(t, newRegister(), func(*Config) {})
+	results, err := r.ProposeBatch(t.Context(), [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := readAll(t.Context(), r, results[1].LogID.Index, results[2].LogID.Index)
+	if err != nil || len(entries) != 2 || string(entries[0].Data) != "b" || string(entries[1].Data) != "c" || entries[1].ID != results[2].LogID {
+		t.Errorf("%v, %v; want the two in the middle", entries, err)
+	}
+	for range r.ReadLog(t.Context(), results[0].LogID.Index, 0) {
+		break // and nothing is left behind
+	}
+}

@@ -349,3 +349,10 @@ func FuzzRestoreEntry(f *testing.F) {
 		}
 	})
 }
+
+// TestRestoreNeedsRoomForItsParts: their headers do not fit into proposals that may hold next to nothing.
+func TestRestoreNeedsRoomForItsParts(t *testing.T) {
+	r := openAlone(t, &keptRegister{register: register{changed: make(chan struct{})}}, func(cfg *Config) { cfg.ProposalBytesMax = restorePartOverhead })
+	_, err := r.Restore(t.Context(), bytes.NewReader(foreign(t, "new")))
+	must(t, err, "ErrTooLarge", FateNotDone)
+}

@@ -192,3 +192,21 @@ func TestSnapshotErrors(t *testing.T) {
 		t.Errorf("purge of a closed node: %v, want %v", err, ErrStopped)
 	}
 }
+
+// TestPurgedLogNeedsItsSnapshots: a state machine that can't take them would lack what was purged.
+func TestPurgedLogNeedsItsSnapshots(t *testing.T) {
+	o, _ := kept(clusterOptions{nodes: 1, tcp: true, adjust: quiet})
+	c := startCluster(t, o)
+	c.propose("x")
+	c.snapshot(1)
+	until(t, "the log to be purged", func() bool { return !c.nodes[1].Metrics().Snapshots.Purged.IsZero() })
+	c.close(1)
+	_, err := Open(c.cfgs[1], newRegister())
+	must(t, err, "ErrNotSnapshotter", FateNotDone)
+	if !strings.Contains(err.Error(), "the log begins behind") {
+		t.Errorf("%v, want it to say what is missing", err)
+	}
+	c.open(1)
+	c.propose("y")
+	c.wantStates("x", "y")
+}
