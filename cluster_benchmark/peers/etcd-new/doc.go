@@ -52,5 +52,5 @@
 //
 // # Reading order
 //
-// cluster.go, the target; node.go, its driver; storage.go; network.go; errors.go.
+// main.go; cluster.go, the target; node.go, its driver; storage.go; network.go; errors.go.
 package main

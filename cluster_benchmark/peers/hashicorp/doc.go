@@ -41,5 +41,5 @@
 //
 // # Reading order
 //
-// cluster.go, the target; node.go, its puts; machine.go; storage.go; errors.go.
+// main.go; cluster.go, the target; node.go, its puts; machine.go; storage.go; errors.go.
 package main
