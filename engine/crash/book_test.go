@@ -30,6 +30,7 @@ type book struct {
 	refuse  map[identity]bool
 	open    map[identity]bool // asked and not answered
 	lost    int               // answered as unknown
+	doubt   bool              // acknowledgements count for nothing; see distrust
 	changed chan struct{}     // closed at the next acknowledgement
 }
 
@@ -46,6 +47,9 @@ func (b *book) asked(id identity) {
 func (b *book) acked(id identity, at codec.LogID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.doubt {
+		return
+	}
 	delete(b.open, id)
 	b.ack[id] = at
 	close(b.changed)
@@ -73,11 +77,19 @@ func (b *book) counts() (acked, inFlight int) {
 	return len(b.ack), len(b.open)
 }
 
+// distrust makes of every acknowledgement, until forgetOpen, a put whose fate is unknown.
+func (b *book) distrust() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.doubt = true
+}
+
 // forgetOpen drops the puts that wait for an answer that can't come any more: their process is gone.
 func (b *book) forgetOpen() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	clear(b.open)
+	b.doubt = false
 }
 
 // promises is what a book has recorded up to a moment.

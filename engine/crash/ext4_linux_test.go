@@ -108,7 +108,10 @@ func (m *image) unmount() error {
 
 func (m *image) canary() string { return filepath.Join(m.dir, fmt.Sprint("canary", m.cuts)) }
 
-// cut cuts the power.
+// cut cuts the power. What it can't imitate: a disk without power confirms nothing, while an fsync that this meets on its way
+// now and then returns success, and what it synced is gone. (A loop of write and fsync with nothing else on the file system
+// lost its last fsync in 45 of 400 cuts: jbd2 takes a transaction that is neither running nor being committed, since the journal
+// was aborted, for one that is on the disk.) So nothing that is confirmed while a cut is under way can be held against anybody.
 func (m *image) cut() error {
 	m.cuts++
 	if err := os.WriteFile(m.canary(), canary, 0o600); err != nil {
@@ -167,6 +170,7 @@ func TestExt4PowerCut(t *testing.T) {
 		p := start(t, newLife(dirs, addresses, number, r), b)
 		p.works(t)
 		p.lives(t, time.Duration(r.Int64N(int64(300*time.Millisecond))))
+		b.distrust() // what is acknowledged from now on may rest on a sync that the cut itself made succeed; see image.cut
 		for _, i := range r.Perm(3) {
 			if err := images[i].cut(); err != nil {
 				p.kill()
