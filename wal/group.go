@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"math"
 	"sync/atomic"
 
 	"github.com/millrace/millrace/codec"
@@ -32,16 +33,20 @@ type groupWriter struct {
 	commitSaved codec.Index
 }
 
-// Submit queues a write and returns at once; it copies w and keeps the frame and the bases. After an error of the disk it
-// does nothing. A write that can't follow the group's log is a bug of the caller and panics.
+// neverDurable is the sequence of a write after an error of the disk.
+const neverDurable = math.MaxUint64 / 2
+
+// Submit queues a write and returns at once; it copies w and keeps the frame and the bases. After an error of the disk
+// nothing of it is written. [Group.Frame] goes by it all the same: a loop that has not heard of the error must not take entries
+// that it has cut for those that it has put in their place. A write that can't follow the group's log is a bug of the caller
+// and panics.
 func (g *Group) Submit(w *codec.LogWrite) {
-	if g.log.queue.poisoned.Load() {
-		return
-	}
 	meta := checkWrite(g.id, &g.index, g.lastSeq, w)
-	seq, ok := g.log.queue.put(g, w)
-	if !ok {
-		return
+	seq := uint64(neverDurable)
+	if !g.log.queue.poisoned.Load() {
+		if at, ok := g.log.queue.put(g, w); ok {
+			seq = at
+		}
 	}
 	g.lastSeq = w.Seq
 	before := g.index.recentBytes

@@ -217,7 +217,7 @@ func TestHazardRollFails(t *testing.T) {
 	if err := idle.flushed.wait(1); !errors.Is(err, ErrPoisoned) {
 		t.Fatalf("idle group was told %v", err)
 	}
-	d.g.Submit(&codec.LogWrite{Seq: 1}) // does nothing any more, not even complain
+	d.g.Submit(&codec.LogWrite{Seq: d.seq + 1}) // does nothing any more
 	// What was submitted afterwards can't be read. The log says why: who asks may not have been told yet.
 	for index, want := range map[codec.Index]error{codec.Index(len(d.entries)) + 1: ErrPoisoned, 0: ErrNotHeld} {
 		d.g.ReadFrame(index, func(_ codec.Frame, e error) { err = e })

@@ -2,7 +2,9 @@ package wal
 
 import (
 	"crypto/rand"
+	"errors"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,4 +162,38 @@ func TestTimedWrites(t *testing.T) {
 			t.Errorf("told %d times more", len(told))
 		}
 	})
+}
+
+// After an error of the disk nothing is written any more, but a loop that does not know yet goes on for a moment. It must
+// find the entries that it has put in the place of others, and never those: a leader may have committed the new ones already.
+func TestCutFramesStayCutAfterAnError(t *testing.T) {
+	w := newWorld()
+	if err := w.open(); err != nil {
+		t.Fatal(err)
+	}
+	p := w.groups[0]
+	p.append(2, 50)
+	p.append(3, 50)
+	w.pump()
+	w.fault.InjectIf(vfs.OpSync, func() bool { return true }, vfs.Fail, syscall.EIO)
+	p.append(1, 50)
+	w.pump()
+	if !errors.Is(p.err, ErrPoisoned) {
+		t.Fatalf("the group was told %v, want %v", p.err, ErrPoisoned)
+	}
+	p.term++
+	put := func(seq uint64, to codec.Index) {
+		p.group.Submit(&codec.LogWrite{Seq: p.seq + seq, HasTruncate: true, Truncate: to, Frame: p.frame(to, 1, 50)})
+		for i := range codec.Index(8) {
+			f, ok := p.group.Frame(i + 1)
+			if held := i <= to; ok != held || held && i == to && f.Meta().Leader.Term != p.term {
+				t.Errorf("cut behind %d: index %d is in memory: %v, by %v", to, i+1, ok, f.Meta().Leader)
+			}
+		}
+	}
+	put(1, 3)
+	put(2, 2)
+	if err := w.survives(w.mem.Crash(vfs.KeepAll())); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -268,6 +268,7 @@ func TestSeedsThatFailedOnce(t *testing.T) {
 		70013519: "a leader that waited for a snapshot left, and could not bring up whom it needed for that",
 		70016668: "a voter that led was lost, its last entry was on a learner alone, whose vote an unfinished change made necessary",
 		60006769: "the simulator's node, which campaigned, went on with a snapshot and named its new vote in it",
+		90002710: "a node that had not heard that its log was poisoned applied an entry that it had cut",
 	} {
 		if r := Run(Options{Seed: seed}); r.Err != nil {
 			t.Errorf("seed %d (once: %s): %v", seed, fault, r.Err)
