@@ -129,19 +129,23 @@ func runCommand(stdout, stderr io.Writer) *cobra.Command {
 		Long: `Run one profile; flags override what it says.
 
 A profile is one of those that "list" shows, or a path to a YAML file. Several values separated by commas
-(--clients 1,64,256) make a sweep. A client is a goroutine blocked in Propose; with --inflight N the same goroutine
-issues N puts and awaits them. Each run ends in a safety check.
+(--clients 1,64,256) make a sweep. Each run ends in a safety check.
+
+A client is a goroutine blocked in Propose; with --inflight N the same goroutine issues N puts and awaits them. That is a
+closed loop: who waits does not put. With --rate puts become due at a rate of their own, whatever is answered, and latency
+is from when a put was due: clients x inflight goroutines carry them, and where all are busy the put's clock goes on.
 
 Exit code: 0 when all is well; 1 when a safety check failed or could not be made, no put was answered in the measured
-time, a target came out above its ceiling, or the run could not be made; 2 for a bad flag, profile or value; 130 when
-ctrl-C or SIGTERM ended it early and nothing else is wrong. What was measured is written in any case.
+time, a target came out above its ceiling, the generator of an open loop fell behind, or the run could not be made; 2 for
+a bad flag, profile or value; 130 when ctrl-C or SIGTERM ended it early and nothing else is wrong. What was measured is
+written in any case.
 
 Every target runs with GOGC=400, which each result says.
 
-What the profiles say, where no flag overrides it:
+What the profiles say, where no flag overrides it: the defaults, but for
 ` + profileValues() + `
-Not there yet: an open loop, which puts at a given rate; reads; several groups; a process for each node; other log
-backends; connections with TLS; times of the stages within a put; HTML reports; faults under load.`,
+Not there yet: reads; several groups; a process for each node; other log backends; connections with TLS; times of the
+stages within a put; HTML reports; faults under load.`,
 		Example: `  cluster_benchmark run quick
   cluster_benchmark run minimized --clients 1,256 --target millrace,ceiling-handoff --rounds 3
   cluster_benchmark run ./my-profile.yaml --json -`,
@@ -178,28 +182,36 @@ func addOutput(c *cobra.Command, out *output, stdout, stderr io.Writer) {
 	c.Flags().BoolVar(&out.quiet, "quiet", false, "no progress and no table")
 }
 
-// profileValues says for each profile what a run of it does, as flags.
+// profileValues says, as flags, what a profile starts from, and for each profile of the suite what is different there.
 func profileValues() string {
-	var all strings.Builder
+	defaults := setting.Defaults()
+	all := profileLines("defaults", &defaults, nil)
 	for _, name := range profiles.Names() {
 		plan, err := loadProfile(name)
 		if err != nil {
 			panic("BUG: a profile of the suite can't be read: " + err.Error())
 		}
-		line := fmt.Sprintf("  %-10s", name)
-		for _, r := range setting.Rules() {
-			if r.ProfileOnly {
-				continue
-			}
-			word := fmt.Sprintf(" --%s %s", r.Name, r.Text(&plan))
-			if len(line)+len(word) > 100 {
-				fmt.Fprintln(&all, line)
-				line = strings.Repeat(" ", 12)
-			}
-			line += word
-		}
-		fmt.Fprintln(&all, line)
+		all += profileLines(name, &plan, &defaults)
 	}
+	return all
+}
+
+// profileLines lists the settings of a plan that differ from another's, if there is one.
+func profileLines(name string, plan, from *setting.Plan) string {
+	var all strings.Builder
+	line := fmt.Sprintf("  %-15s", name)
+	for _, r := range setting.Rules() {
+		if r.ProfileOnly || from != nil && r.Text(plan) == r.Text(from) {
+			continue
+		}
+		word := fmt.Sprintf(" --%s %s", r.Name, r.Text(plan))
+		if len(line)+len(word) > 118 {
+			fmt.Fprintln(&all, line)
+			line = strings.Repeat(" ", 17)
+		}
+		line += word
+	}
+	fmt.Fprintln(&all, line)
 	return all.String()
 }
 

@@ -24,7 +24,7 @@ func TestBadArguments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --duration, --warmup, --store, --net, --rounds, --out, --json, --hgrm, --quiet, --help"
+	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --duration, --warmup, --store, --net, --rounds, --out, --json, --hgrm, --quiet, --help"
 	aTime := "with its unit, as 500ms, 10s or 1m30s"
 	for _, c := range []struct {
 		args string
@@ -37,8 +37,12 @@ func TestBadArguments(t *testing.T) {
 		{"run quick durable", "run: 2 profiles given, want 1: quick, minimized, durable, or a path to a YAML file"},
 		{"run slow", `unknown profile "slow", known: quick, minimized, durable, or a path to a YAML file`},
 		{"run ./no.yaml", "profile ./no.yaml: no such file or directory, want a YAML file or one of quick, minimized, durable"},
-		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, duration, warmup, ceiling_duration, ceiling_warmup, store, net, rounds, about`},
-		{"run quick --rate 5", `--rate: unknown flag of "run", want one of ` + flags},
+		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, rate, arrivals, duration, warmup, ceiling_duration, ceiling_warmup, store, net, rounds, about`},
+		{"run quick --rate 0.5", "--rate 0.5: want different integers from 0 to 10000000, separated by commas"},
+		{"run quick --arrivals constant", "--arrivals constant: want a rate beside it, which is 0"},
+		{"run quick --arrivals uniform", "--arrivals uniform: want poisson or constant"},
+		{"run quick --rate 5000 --clients 1000 --inflight 100", "--inflight 100: want at most 65 beside clients 1000 and a rate, since each put outstanding then has a goroutine"},
+		{"run quick --read-ratio 0.5", `--read-ratio: unknown flag of "run", want one of ` + flags},
 		{"run quick --groups=5", `--groups: unknown flag of "run", want one of ` + flags},
 		{"run quick -c 5", `-c: unknown flag of "run", want one of ` + flags},
 		{"run quick --clients", "--clients: no value, want different integers from 1 to 65536, separated by commas"},
@@ -108,8 +112,8 @@ func TestHelp(t *testing.T) {
 	}{
 		{"--help", []string{"list", "run", "peers", "compare"}},
 		{"", []string{"list", "run", "peers", "compare"}},
-		{"run --help", []string{"--clients LIST", "different integers from 1 to 65536", "memory or wal", "GOGC=400", "130 when\nctrl-C or SIGTERM", "run PROFILE",
-			"  minimized  --target millrace --nodes 3 --clients 1,64,256,1024,4096", "Not there yet: an open loop"}},
+		{"run --help", []string{"--clients LIST", "different integers from 1 to 65536", "memory or wal", "GOGC=400", "130 when ctrl-C or SIGTERM", "run PROFILE",
+			"  defaults        --target millrace --nodes 3 --clients 256", "  minimized       --clients 1,64,256,1024,4096 --payload 0", "--rate LIST", "--arrivals VALUE", "Not there yet: reads"}},
 		{"run -h", []string{"--hgrm"}},
 		{"list --help", []string{"profiles, targets, stores, networks and other libraries"}},
 		{"peers --help", []string{"--peer LIST", "--clients LIST", "--rounds", "by default minimized", "--hgrm FILE", "fresh process"}},
@@ -125,7 +129,7 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%q says nothing of %q:\n%s", c.args, w, stdout)
 			}
 		}
-		for _, absent := range []string{"--rate", "--groups", "--processes", "--wal-backend", "--read-ratio", "chaos", "completion", "  measure "} {
+		for _, absent := range []string{"--groups", "--processes", "--wal-backend", "--read-ratio", "chaos", "completion", "  measure "} {
 			if strings.Contains(stdout, absent) {
 				t.Errorf("%q offers %s, which does not exist", c.args, absent)
 			}

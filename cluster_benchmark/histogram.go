@@ -43,8 +43,12 @@ func (h *histograms) name(target string, s setting.Scenario, round int) string {
 		return h.path
 	}
 	ext := filepath.Ext(h.path)
-	return fmt.Sprintf("%s.%s-%dn-%dc-%di-%db-%dB-r%d%s", strings.TrimSuffix(h.path, ext), target,
-		s.Nodes, s.Clients, s.Inflight, s.Batch, s.Payload, round, ext)
+	rate := ""
+	if s.Rate > 0 {
+		rate = fmt.Sprintf("-%dps", s.Rate)
+	}
+	return fmt.Sprintf("%s.%s-%dn-%dc-%di-%db-%dB%s-r%d%s", strings.TrimSuffix(h.path, ext), target,
+		s.Nodes, s.Clients, s.Inflight, s.Batch, s.Payload, rate, round, ext)
 }
 
 func (h *histograms) probe(name string) error {
@@ -67,7 +71,7 @@ func (h *histograms) write(r *result.Result) error {
 	if h.path == "" {
 		return nil
 	}
-	s := setting.Scenario{Nodes: r.Nodes, Clients: r.Clients, Inflight: r.Inflight, Batch: r.Batch, Payload: r.Payload}
+	s := setting.Scenario{Nodes: r.Nodes, Clients: r.Clients, Inflight: r.Inflight, Batch: r.Batch, Payload: r.Payload, Rate: int(r.Rate)}
 	name := h.name(r.Target, s, r.Round)
 	f, err := os.Create(name)
 	if err == nil {

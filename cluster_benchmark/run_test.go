@@ -121,6 +121,35 @@ func TestRoundsAndCeilings(t *testing.T) {
 	}
 }
 
+// TestRunOpenLoop: puts at rates of their own, on each target; whether the ceiling is above the engine says nothing there.
+func TestRunOpenLoop(t *testing.T) {
+	dir, hgrm := t.TempDir(), t.TempDir()
+	code, stdout, stderr := try(strings.Fields("run quick --target millrace,ceiling-handoff --clients 16 --inflight 2 --rate 400,800 --arrivals constant " +
+		"--store memory --net inproc --duration 500ms --warmup 100ms --out " + dir + " --hgrm " + hgrm + "/x.hgrm")...)
+	if code != exitOK {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	results := saved(t, dir)
+	for i, want := range []struct {
+		target string
+		rate   float64
+	}{{"millrace", 400}, {"ceiling-handoff", 400}, {"millrace", 800}, {"ceiling-handoff", 800}} {
+		r := &results[i]
+		g := r.Generator
+		if r.Target != want.target || r.Rate != want.rate || r.Arrivals != "constant" || len(r.Ratios) != 0 || g == nil || g.Behind {
+			t.Fatalf("result %d is %+v", i, r)
+		}
+		if due := want.rate / 2; float64(g.Offered) < due-1 || float64(g.Offered) > due+1 || uint64(r.Histogram.TotalCount()) != g.Offered {
+			t.Errorf("result %d: %+v and %d measured, want %v", i, *g, r.Histogram.TotalCount(), due)
+		}
+	}
+	for _, want := range []string{"due/s", "late p99", "constant arrivals", "x.millrace-3n-16c-2i-1b-128B-800ps-r1.hgrm"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in\n%s", want, stdout)
+		}
+	}
+}
+
 func TestAboveACeilingIsInvalid(t *testing.T) {
 	round := func(target, store string, puts float64) []result.Result {
 		return []result.Result{

@@ -144,11 +144,11 @@ func (r *runner) here(ctx context.Context, name string, s setting.Scenario, roun
 }
 
 // compareWithCeilings sets each target's part of the ceilings of the same scenario and round, and marks what is above
-// one that it can't be above.
+// one that it can't be above. At a given rate all do the same, as long as they can: there is no part.
 func compareWithCeilings(round []result.Result) {
 	for i := range round {
 		r := &round[i]
-		if setting.IsCeiling(r.Target) {
+		if setting.IsCeiling(r.Target) || r.Rate > 0 {
 			continue
 		}
 		for _, ceiling := range round {

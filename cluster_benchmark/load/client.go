@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +22,7 @@ const publishEvery = 50 * time.Millisecond
 // retryPause is how long a client waits after a failed put before it asks where to put the next one.
 const retryPause = 5 * time.Millisecond
 
-// client is one closed loop.
+// client is one closed loop, or in an open loop one carrier of its puts.
 //
 // Owner: its goroutine, until it has ended.
 type client struct {
@@ -35,16 +36,26 @@ type client struct {
 	publishAt   int64  // on that clock
 	unpublished uint64 // puts answered and not yet in shard.answered
 	ops         uint64
-	book        safety.Book
+	book        *safety.Book
 
 	samples    [samplesMax]sample
 	shard      *shard
 	errors     uint64
 	firstError error
+
+	// Of a carrier alone.
+	serials []uint64
+	lates   []sample    // how late the calls in samples were issued
+	short   uint64      // puts that were due in the measured time and issued after it, although a carrier was free
+	sharing *sync.Mutex // guards book where other carriers have the same; else nil
+	calls   chan call   // capacity 1; the pacer gives a call to who waits, and closes it when none comes any more
+	given   call        // of the pacer, on its way into calls
 }
 
+// newClient returns one that writes into a book of its own.
 func newClient(r *Run, number int) *client {
-	c := &client{run: r, shard: r.shards[number%len(r.shards)], book: safety.NewBook(number, r.cfg.Payload)}
+	book := safety.NewBook(number, r.cfg.Payload)
+	c := &client{run: r, shard: r.shards[number%len(r.shards)], book: &book}
 	c.intervalEnd = r.warmEnd + int64(r.interval)
 	random := rand.New(rand.NewPCG(uint64(number), 1))
 	for range r.cfg.Batch {
@@ -57,7 +68,31 @@ func newClient(r *Run, number int) *client {
 	return c
 }
 
+// newCarriers returns the carriers of one client of an open loop: as many as it keeps in flight, with one book.
+func newCarriers(r *Run, number int) []*client {
+	carriers := make([]*client, r.cfg.Inflight)
+	var sharing *sync.Mutex
+	if len(carriers) > 1 {
+		sharing = &sync.Mutex{}
+	}
+	for i := range carriers {
+		c := newClient(r, number)
+		if i > 0 {
+			c.book = carriers[0].book
+		}
+		c.shard = r.shards[(number*len(carriers)+i)%len(r.shards)]
+		c.sharing, c.serials = sharing, make([]uint64, r.cfg.Batch)
+		c.lates, c.calls = make([]sample, 0, samplesMax), make(chan call, 1)
+		carriers[i] = c
+	}
+	return carriers
+}
+
 func (c *client) loop() {
+	if c.run.schedule != nil {
+		c.carry()
+		return
+	}
 	if !c.find() {
 		return
 	}
@@ -203,22 +238,32 @@ func (c *client) answered(issued int64, puts int) int64 {
 		if now < c.run.end.Load() {
 			c.ops += uint64(puts)
 			if now >= c.intervalEnd {
-				c.enter(int((now - c.run.warmEnd) / int64(c.run.interval)))
+				c.enter(c.run.intervalAt(now))
 			}
 		} else if c.interval != beyond {
 			c.enter(beyond)
 		}
-		c.samples[c.sampled] = sample{now - issued, int64(puts)}
-		if c.sampled++; c.sampled == samplesMax {
-			c.record()
-		}
+		c.sample(sample{now - issued, int64(puts)})
 	}
+	c.answeredBy(now, int64(puts))
+	return now
+}
+
+// sample keeps one until there are enough for a visit to the histogram.
+func (c *client) sample(s sample) {
+	c.samples[c.sampled] = s
+	if c.sampled++; c.sampled == samplesMax {
+		c.record()
+	}
+}
+
+// answeredBy notes for who watches how many puts are answered.
+func (c *client) answeredBy(now, puts int64) {
 	c.unpublished += uint64(puts)
 	if now >= c.publishAt {
 		c.publish()
 		c.publishAt = now + int64(publishEvery)
 	}
-	return now
 }
 
 // enter begins an interval: the samples kept so far are of another.
@@ -230,8 +275,8 @@ func (c *client) enter(interval int) {
 
 // record takes the samples to the histogram.
 func (c *client) record() {
-	c.shard.add(c.interval, c.samples[:c.sampled])
-	c.sampled = 0
+	c.shard.add(c.interval, c.samples[:c.sampled], c.lates)
+	c.sampled, c.lates = 0, c.lates[:0]
 }
 
 // publish makes the answered puts known to [Run.Answered].
@@ -266,14 +311,18 @@ func (c *client) find() bool {
 	}
 }
 
-// pause returns false when the run is over.
+// pause returns false when nothing is put any more.
 func (c *client) pause() bool {
 	timer := time.NewTimer(retryPause)
 	defer timer.Stop()
+	over := c.run.over
+	if c.run.schedule != nil {
+		over = c.run.stopped
+	}
 	select {
 	case <-timer.C:
-		return c.run.now() < c.run.end.Load()
-	case <-c.run.over:
+		return c.run.now() < c.run.giveUp()
+	case <-over:
 		return false
 	}
 }

@@ -1,5 +1,8 @@
-// Package load is the suite's client loop: goroutines that put as fast as they are answered, and what they measured.
-// Every target is driven by it, engine and ceilings alike.
+// Package load is the suite's clients: goroutines that put, and what they measured. Every target is driven by it, engine
+// and ceilings alike. In a closed loop they put as fast as they are answered; in an open loop puts become due at a rate of
+// their own, whatever is answered, and the clients carry them.
+//
+// The closed loop:
 //
 //	client goroutine (one of Clients)
 //	   |  issue: serial into the payload, clock
@@ -12,6 +15,14 @@
 //	|---- warm-up ----|------------- measured -------------|-- drain --|
 //	                  answered here: counted               what is outstanding is awaited
 //
+// The open loop:
+//
+//	schedule: when each call is due, Poisson or constant      |  taken by a carrier that comes back and finds one due
+//	                                                          |  or given to an idle carrier by the pacer, which sleeps until then
+//	   due ......... issued .................. answered
+//	    |-- waits for --|-- Propose, ProposeBatch --|         latency is all of it
+//	        the pacer, or for one of Clients x Inflight carriers to be free
+//
 // # Promises
 //
 //   - Latency is the client's: from the moment before it issues to the moment its goroutine runs again with the answer.
@@ -22,6 +33,12 @@
 //   - The measured time is also looked at in intervals ([Interval]); their puts add up to those counted. A put belongs to
 //     the interval in which it was answered. What a client brings more than 20 intervals late, since it was not answered
 //     for so long, counts there and in the maximum, but no longer in the percentiles.
+//   - In an open loop latency is from when a put was due. Neither a stall of the target nor a late generator can hide: what
+//     becomes due meanwhile waits, and its clock goes on (Gil Tene's coordinated omission). What was due in the measured
+//     time is measured, also when it is issued after its end, for as long again as was measured but at most 10 s; the rest
+//     counts with what it has waited by then. It is counted among the puts per second when answered within the time.
+//   - The generator is measured too ([Generator]): how late it issued when a carrier was free, how many puts found none, how
+//     many it owes at the end.
 //   - Each put's fate is written into its client's [safety.Book]: acknowledged, unknown or refused.
 //   - No goroutine is left when [Run.Drain] has returned true.
 //
@@ -39,9 +56,20 @@
 //     is answered when its target is closed.
 //   - A sample is recorded once, into the histogram of its interval; intervals are merged into that of the whole time. The
 //     series then costs a merge per interval and shard, not a second record per put.
+//   - wrk2 gives each connection a schedule of its own, and a slow connection delays its own requests alone; here all
+//     carriers have one schedule, as callers of a program share its leader: a put waits only when every carrier is busy.
+//     wrk2, as this, measures from when a request was due. HdrHistogram's RecordCorrectedValue adds the samples that a
+//     stalled closed loop has missed afterwards, from the interval that they should have had: here none are missed. A test
+//     compares the percentiles with what theory says for a stall, for an overload and for the queue M/D/1.
+//   - Poisson arrivals are the same in every run with the same rate, so that targets and rounds get the same bursts.
+//   - Go's timers are up to a millisecond late when nothing else runs; on Linux the pacer sleeps on a timer of the kernel,
+//     which is 20 to 40 µs late. It looks at the schedule every 100 µs at most: a look costs about 25 µs of a processor,
+//     which the target then does not have.
+//   - An open loop has a goroutine for each put outstanding, not a window: each put has a latency of its own.
 //   - Payloads are random bytes, different for each client, so that neither disk nor codec can compress them.
 //
 // # Reading order
 //
-// load.go, a run from start to drain; client.go, the three loops; shard.go and series.go, histograms; errors.go.
+// load.go, a run from start to drain; client.go, the three closed loops; arrivals.go, schedule.go, carrier.go and pause.go,
+// the open one; shard.go and series.go, histograms; errors.go.
 package load

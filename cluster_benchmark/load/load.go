@@ -32,6 +32,10 @@ type Config struct {
 	Inflight int // puts outstanding per client; 1 unless Batch is 1
 	Batch    int // puts per call
 	Payload  int // bytes
+	// Rate is how many puts a second become due, whether earlier ones are answered or not: an open loop. 0 is a closed
+	// loop, in which a client puts when it has its answer. In an open loop Clients x Inflight calls can be outstanding.
+	Rate     float64
+	Arrivals Arrivals // with a rate
 	Warmup   time.Duration
 	Duration time.Duration
 }
@@ -51,22 +55,30 @@ type Run struct {
 	drained  chan struct{} // closed when every client has ended
 	series   *series
 	shards   []*shard
-	clients  []*client
+	schedule *schedule // of an open loop, else nil
+	clients  []*client // in an open loop carriers
 }
 
 // Start starts the clients and, once all are there, the clock.
-func Start(cfg Config, source Source) *Run {
+func Start(cfg Config, source Source) *Run { return start(cfg, source, newPauser) }
+
+func start(cfg Config, source Source, newPauser func() pauser) *Run {
 	r := &Run{
 		cfg: cfg, source: source,
 		stopped: make(chan struct{}), warm: make(chan struct{}), over: make(chan struct{}), drained: make(chan struct{}),
 		warmEnd: int64(cfg.Warmup), interval: Interval(cfg.Duration), series: newSeries(),
 	}
-	r.shards = newShards(r.series)
+	r.shards = newShards(r.series, cfg.Rate > 0)
+	for i := range cfg.Clients {
+		if cfg.Rate > 0 {
+			r.clients = append(r.clients, newCarriers(r, i)...)
+		} else {
+			r.clients = append(r.clients, newClient(r, i))
+		}
+	}
 	begin := make(chan struct{})
 	var ready, ended sync.WaitGroup
-	for i := range cfg.Clients {
-		c := newClient(r, i)
-		r.clients = append(r.clients, c)
+	for _, c := range r.clients {
 		ready.Add(1)
 		ended.Go(func() {
 			ready.Done()
@@ -75,9 +87,15 @@ func Start(cfg Config, source Source) *Run {
 		})
 	}
 	ready.Wait()
+	if cfg.Rate > 0 {
+		r.schedule = newSchedule(r, len(r.clients))
+	}
 	r.base = time.Now()
 	r.end.Store(int64(cfg.Warmup + cfg.Duration))
 	close(begin)
+	if r.schedule != nil {
+		ended.Go(func() { r.schedule.pace(newPauser()) })
+	}
 	go r.keepTime()
 	go func() {
 		ended.Wait()
@@ -106,6 +124,22 @@ func (r *Run) sleep(until time.Duration) {
 }
 
 func (r *Run) now() int64 { return int64(time.Since(r.base)) }
+
+// intervalAt returns the interval of a time within the measured one.
+func (r *Run) intervalAt(now int64) int { return int((now - r.warmEnd) / int64(r.interval)) }
+
+// early reports whether the run was stopped before its time.
+func (r *Run) early() bool { return r.end.Load() < int64(r.cfg.Warmup+r.cfg.Duration) }
+
+// giveUp returns until when puts are issued: to the end, and in an open loop longer for those that were due before it, as
+// long as the measured time but not beyond [overrunMax].
+func (r *Run) giveUp() int64 {
+	end := r.end.Load()
+	if r.schedule == nil || r.early() {
+		return end
+	}
+	return end + int64(min(r.cfg.Duration, overrunMax))
+}
 
 // Warm is closed at the end of the warm-up, early when the run is stopped or every client has given up.
 func (r *Run) Warm() <-chan struct{} { return r.warm }
@@ -164,6 +198,24 @@ type Measurement struct {
 	Series []Point
 	// Books hold each client's puts, warm-up included.
 	Books []*safety.Book
+	// Generator is how the puts of an open loop were issued, nil in a closed one.
+	Generator *Generator
+}
+
+// Generator says how well the puts of an open loop were issued. All but Late count puts that were due in the measured
+// time.
+type Generator struct {
+	// Offered is all of them.
+	Offered uint64
+	// Waited found every carrier busy. Their clock went on.
+	Waited uint64
+	// Unissued were never issued: the target was not done with others long after the end, or the run was stopped. In the
+	// former case they are in the histogram with the time that they had waited.
+	Unissued uint64
+	// Short were not issued within the measured time although a carrier was free: what the generator owes.
+	Short uint64
+	// Late is how many nanoseconds after they could be puts were issued: after they were due, or after a carrier was free.
+	Late *hdrhistogram.Histogram
 }
 
 // Measurement returns the result. It must be called after Drain has returned true.
@@ -176,11 +228,23 @@ func (r *Run) Measurement() Measurement {
 		if m.FirstError == nil {
 			m.FirstError = c.firstError
 		}
-		m.Books = append(m.Books, &c.book)
+		if n := len(m.Books); n == 0 || m.Books[n-1] != c.book { // carriers of a client follow each other
+			m.Books = append(m.Books, c.book)
+		}
 	}
 	for _, s := range r.shards {
 		m.Latency.Merge(s.finish())
 	}
 	m.Series = r.series.finish(r.interval, m.Duration)
+	if s := r.schedule; s != nil {
+		s.rest(m.Latency)
+		m.Generator = &Generator{Offered: s.offered + s.unissued, Waited: s.waited, Unissued: s.unissued, Short: s.owed, Late: newHistogram()}
+		for _, c := range r.clients {
+			m.Generator.Short += c.short
+		}
+		for _, shard := range r.shards {
+			m.Generator.Late.Merge(shard.late)
+		}
+	}
 	return m
 }

@@ -83,14 +83,14 @@ func TestSeriesOfALateClient(t *testing.T) {
 		p50 int64
 	}{{0, 9 * ms}, {1, 9 * ms}, {19, 9 * ms}, {20, ms}, {50, ms}} {
 		series := newSeries()
-		one := newShards(series)[0]
-		one.add(0, []sample{{ms, 10}})
+		one := newShards(series, false)[0]
+		one.add(0, []sample{{ms, 10}}, nil)
 		if c.now > 0 {
-			one.add(c.now, []sample{{ms, 5}})
-			one.add(c.now+1, []sample{{ms, 3}}) // which ends the one before
+			one.add(c.now, []sample{{ms, 5}}, nil)
+			one.add(c.now+1, []sample{{ms, 3}}, nil) // which ends the one before
 		}
-		one.add(0, []sample{{9 * ms, 20}, {2 * int64(time.Hour), 1}})
-		one.add(beyond, []sample{{ms, 7}})
+		one.add(0, []sample{{9 * ms, 20}, {2 * int64(time.Hour), 1}}, nil)
+		one.add(beyond, []sample{{ms, 7}}, nil)
 		if total := one.finish(); total.TotalCount() != 10+8*int64(min(1, c.now))+21+7 {
 			t.Errorf("at %d: %d puts in the histogram", c.now, total.TotalCount())
 		}

@@ -26,13 +26,17 @@ type shard struct {
 	total    *hdrhistogram.Histogram // without what current holds
 	current  *hdrhistogram.Histogram // of the latest interval that any of the clients was answered in
 	interval int
+	late     *hdrhistogram.Histogram // how late puts were issued in an open loop; nil in a closed one
 }
 
 // newShards returns enough shards that clients seldom meet at one.
-func newShards(s *series) []*shard {
+func newShards(s *series, open bool) []*shard {
 	shards := make([]*shard, 2*runtime.GOMAXPROCS(0))
 	for i := range shards {
 		shards[i] = &shard{series: s, total: newHistogram(), current: newHistogram()}
+		if open {
+			shards[i].late = newHistogram()
+		}
 	}
 	return shards
 }
@@ -49,9 +53,9 @@ func record(h *hdrhistogram.Histogram, v sample) {
 	}
 }
 
-// add takes samples that were answered in one interval. Each is recorded once: the histogram of an interval goes into
+// add takes samples that were answered in one interval, and how late they were issued in an open loop. Each is recorded once: the histogram of an interval goes into
 // that of the whole time when the next one begins.
-func (s *shard) add(interval int, samples []sample) {
+func (s *shard) add(interval int, samples, lates []sample) {
 	if len(samples) == 0 {
 		return
 	}
@@ -71,6 +75,9 @@ func (s *shard) add(interval int, samples []sample) {
 	}
 	for _, v := range samples {
 		record(into, v)
+	}
+	for _, v := range lates {
+		record(s.late, v)
 	}
 }
 

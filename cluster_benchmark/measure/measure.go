@@ -86,7 +86,8 @@ func (j *Job) Run(ctx context.Context) (*result.Result, error) {
 	one := j.newResult()
 	s := j.Scenario
 	begun := load.Start(load.Config{
-		Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch, Payload: s.Payload, Warmup: j.Warmup, Duration: j.Duration,
+		Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch, Payload: s.Payload,
+		Rate: float64(s.Rate), Arrivals: load.Arrivals(s.Arrivals), Warmup: j.Warmup, Duration: j.Duration,
 	}, t)
 	watch := j.Progress.Watch(j.label(), begun, j.Warmup, j.Duration)
 	readErr := observe(ctx, begun, t, watch, one)
@@ -109,6 +110,9 @@ func Label(target string, s setting.Scenario, round int) string {
 	if s.Inflight > 1 {
 		text += fmt.Sprintf(" x %d", s.Inflight)
 	}
+	if s.Rate > 0 {
+		text += fmt.Sprintf("  %d/s due", s.Rate)
+	}
 	if round > 1 {
 		text += fmt.Sprintf("  round %d", round)
 	}
@@ -127,7 +131,7 @@ func (j *Job) newResult() *result.Result {
 func Key(target string, s setting.Scenario, walBackend string) result.Key {
 	return result.Key{
 		Target: target, Nodes: s.Nodes, Groups: 1, Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch,
-		Payload: s.Payload, Store: s.Store, WALBackend: walBackend, Net: s.Net,
+		Payload: s.Payload, Rate: float64(s.Rate), Arrivals: s.Arrivals, Store: s.Store, WALBackend: walBackend, Net: s.Net,
 	}
 }
 
@@ -202,8 +206,29 @@ func finish(begun *load.Run, t target.Target, one *result.Result) (finished bool
 		one.AllocPerOp = 0
 		one.Invalid = "no put was answered in the measured time"
 	}
+	generated(one, m.Generator)
 	failure := errors.Join(failures...)
 	return failure == nil, judge(one, m.Books, t, failure)
+}
+
+// shortMax is which part of the puts that were due a generator may owe, without having issued them in the measured time
+// although a client was free. Whether a target keeps up is judged by one percent of what is offered; a generator that is
+// short of more would be taken for the target. One that is merely late, by some microseconds, owes a few puts at the end.
+const shortMax = 0.01
+
+// generated says how the puts of an open loop were issued.
+func generated(one *result.Result, g *load.Generator) {
+	if g == nil {
+		return
+	}
+	one.Generator = &result.Generator{
+		Offered: g.Offered, Late99: float64(g.Late.ValueAtPercentile(99)) / 1e3, Waited: g.Waited, Unissued: g.Unissued,
+		Behind: float64(g.Short) > shortMax*float64(g.Offered),
+	}
+	if one.Generator.Behind && one.Invalid == "" {
+		one.Invalid = fmt.Sprintf("the generator fell behind: %d of %d puts that were due were not issued in the measured time although a client was free, want at most %g %%",
+			g.Short, g.Offered, shortMax*100)
+	}
 }
 
 // judge puts the verdict into the result. A ceiling that failed has none; its failure is returned.

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"go.uber.org/goleak"
 
 	"github.com/millrace/millrace/cluster_benchmark/load"
@@ -208,4 +209,38 @@ func TestNotSettledIsNotLost(t *testing.T) {
 			t.Errorf("a ceiling that failed: %+v, %v, want %v", one, err, f.settled)
 		}
 	})
+}
+
+// TestGenerator: a generator that owes more than a percent makes the figures useless, and one that is late says so.
+func TestGenerator(t *testing.T) {
+	late := hdrhistogram.New(1, int64(time.Hour), 3)
+	for i := range int64(100) {
+		_ = late.RecordValue((i + 1) * int64(time.Millisecond))
+	}
+	for _, c := range []struct {
+		short  uint64
+		before string
+		behind bool
+		reason string
+	}{
+		{0, "", false, ""},
+		{100, "", false, ""},
+		{101, "", true, "the generator fell behind: 101 of 10000 puts that were due were not issued in the measured time although a client was free, want at most 1 %"},
+		{101, "above its ceiling", true, "above its ceiling"},
+	} {
+		one := &result.Result{Invalid: c.before}
+		generated(one, &load.Generator{Offered: 10_000, Waited: 7, Unissued: 5, Short: c.short, Late: late})
+		g := *one.Generator
+		if g.Late99 < 98_900 || g.Late99 > 99_100 {
+			t.Errorf("late by %v µs at 99 %%, want 99 ms", g.Late99)
+		}
+		g.Late99 = 0
+		if want := (result.Generator{Offered: 10_000, Waited: 7, Unissued: 5, Behind: c.behind}); g != want || one.Invalid != c.reason {
+			t.Errorf("%d short: %+v, %q, want %+v, %q", c.short, g, one.Invalid, want, c.reason)
+		}
+	}
+	one := &result.Result{}
+	if generated(one, nil); one.Generator != nil || one.Invalid != "" {
+		t.Errorf("a closed loop has %+v", one.Generator)
+	}
 }

@@ -11,6 +11,8 @@
 //   - Latencies are microseconds, with the nanoseconds behind the point.
 //   - "histogram" is the latency of every put, in nanoseconds: the base64 of HdrHistogram's V2 compressed encoding, which
 //     its readers in every language take. "series" is the measured time in intervals of a second, in short runs less.
+//   - In an open loop (rate above 0) latency is from when a put was due. The histogram holds every put that was due in the
+//     measured time, also those that were issued or answered after it; "ops" counts those answered within it.
 //   - A .hgrm file is the text of HdrHistogram's percentile distribution, values in microseconds, as its plotters read it.
 //   - A ceiling carries the keys of the scenario it was measured for (nodes, store, net), although it has no such thing,
 //     so that both can be matched; "safety" is null there and "wal_backend" empty.

@@ -26,7 +26,8 @@ type Key struct {
 	Inflight   int     `json:"inflight"`
 	Batch      int     `json:"batch"`
 	Payload    int     `json:"payload_bytes"`
-	Rate       float64 `json:"rate"`
+	Rate       float64 `json:"rate"` // puts per second that became due, 0 in a closed loop
+	Arrivals   string  `json:"arrivals,omitempty"`
 	Store      string  `json:"store"`
 	WALBackend string  `json:"wal_backend"`
 	Net        string  `json:"net"`
@@ -56,6 +57,21 @@ type Interval struct {
 	P50 float64 `json:"p50"`
 	P99 float64 `json:"p99"`
 	Max float64 `json:"max"`
+}
+
+// Generator says how the puts of an open loop were issued. What it counts was due in the measured time.
+type Generator struct {
+	// Offered counts all that were due.
+	Offered uint64 `json:"offered"`
+	// Late99 is how late puts were issued, at the 99th percentile, in microseconds: after they were due and a client was
+	// free. It is a part of their latency that the target is not to blame for.
+	Late99 float64 `json:"late_p99_us"`
+	// Waited counts those that found every client busy. Their clock went on.
+	Waited uint64 `json:"waited"`
+	// Unissued counts those that were given up, or left over when the run was interrupted.
+	Unissued uint64 `json:"unissued"`
+	// Behind says that the generator could not keep up; the result is invalid then.
+	Behind bool `json:"behind"`
 }
 
 // Safety is the verdict on an engine's run.
@@ -91,6 +107,8 @@ type Result struct {
 	Errors     uint64  `json:"errors"`
 	FirstError string  `json:"first_error,omitempty"`
 	Latency    Latency `json:"latency_us"`
+	// Generator is nil in a closed loop.
+	Generator *Generator `json:"generator,omitempty"`
 
 	// Counted is how long the following were counted: between two readings close to the ends of the measured time.
 	Counted         float64 `json:"counted_s"`

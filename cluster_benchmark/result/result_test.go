@@ -82,12 +82,15 @@ func TestFieldsThatAreThereOnlyWhenTheySaySomething(t *testing.T) {
 	r := sample()
 	r.Safety = nil
 	r.Ratios, r.Invalid, r.Interrupted, r.FirstError = map[string]float64{"ceiling-disk": 0.5}, "above", true, "busy"
+	r.Rate, r.Arrivals = 5000, "poisson"
+	r.Generator = &Generator{Offered: 50_000, Late99: 80.5, Waited: 3, Unissued: 2, Behind: true}
 	r.Library, r.Configuration = "example.org/raft v1.2.3", "batched"
 	var line bytes.Buffer
 	if err := WriteLine(&line, &r); err != nil {
 		t.Fatal(err)
 	}
 	for _, part := range []string{`"safety":null`, `"ceiling_ratio":{"ceiling-disk":0.5}`, `"invalid":"above"`, `"interrupted":true`, `"first_error":"busy"`,
+		`"rate":5000,"arrivals":"poisson"`, `"generator":{"offered":50000,"late_p99_us":80.5,"waited":3,"unissued":2,"behind":true}`,
 		`"library":"example.org/raft v1.2.3"`, `"configuration":"batched"`} {
 		if !strings.Contains(line.String(), part) {
 			t.Errorf("want %s in %s", part, line.String())

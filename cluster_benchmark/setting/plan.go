@@ -2,6 +2,7 @@ package setting
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,9 @@ type Plan struct {
 	Inflight []int
 	Batch    []int
 	Payload  []int // bytes
+	// Rate is puts per second of an open loop; 0 is a closed loop. Arrivals is how they are spread.
+	Rate     []int
+	Arrivals string
 	Duration time.Duration
 	Warmup   time.Duration
 	// CeilingDuration and CeilingWarmup are used for ceilings where they are shorter than the two above.
@@ -30,16 +34,20 @@ type Plan struct {
 }
 
 // Defaults returns the plan that a profile starts from: millrace alone, three nodes, WAL over TCP, 256 clients with
-// one put of 128 bytes each, 10 s after a warm-up of 2 s, one round.
+// one put of 128 bytes each in a closed loop, 10 s after a warm-up of 2 s, one round.
 func Defaults() Plan {
 	return Plan{
 		Targets: []string{Millrace},
 		Nodes:   []int{3}, Clients: []int{256}, Inflight: []int{1}, Batch: []int{1}, Payload: []int{128},
+		Rate: []int{0}, Arrivals: ArrivalsPoisson,
 		Duration: 10 * time.Second, Warmup: 2 * time.Second,
 		CeilingDuration: 24 * time.Hour, CeilingWarmup: 24 * time.Hour,
 		Store: StoreWAL, Net: NetTCP, Rounds: 1,
 	}
 }
+
+// carriersMax bounds the goroutines that carry the puts of an open loop.
+const carriersMax = 65_536
 
 // batchBytesMax bounds what one call may carry, in bytes: the bound of the engine's intake.
 const batchBytesMax = 64 << 20
@@ -52,6 +60,8 @@ type Scenario struct {
 	Inflight int    `json:"inflight"`
 	Batch    int    `json:"batch"`
 	Payload  int    `json:"payload_bytes"`
+	Rate     int    `json:"rate,omitempty"`     // puts per second that become due; 0 is a closed loop
+	Arrivals string `json:"arrivals,omitempty"` // with a rate
 	Store    string `json:"store"`
 	Net      string `json:"net"`
 }
@@ -60,7 +70,12 @@ type Scenario struct {
 func (s Scenario) Check() error {
 	values := map[string]any{
 		"nodes": s.Nodes, "clients": s.Clients, "inflight": s.Inflight, "batch": s.Batch, "payload": s.Payload,
-		"store": s.Store, "net": s.Net,
+		"rate": s.Rate, "store": s.Store, "net": s.Net,
+	}
+	if s.Rate != 0 {
+		values["arrivals"] = s.Arrivals
+	} else if s.Arrivals != "" {
+		return &ValueError{Setting: "arrivals", Value: s.Arrivals, Want: "a rate beside it"}
 	}
 	for _, r := range Rules() {
 		if v, ok := values[r.Name]; ok {
@@ -72,16 +87,25 @@ func (s Scenario) Check() error {
 	return s.check()
 }
 
-// Scenarios returns every combination, the clients changing last but one and the puts in flight last. It returns a
+// Scenarios returns every combination, the clients changing before the puts in flight, and the rate last. It returns a
 // [ValueError] for a combination that can't be served.
 func (p *Plan) Scenarios() ([]Scenario, error) {
+	if p.Arrivals != Defaults().Arrivals && slices.Max(p.Rate) == 0 {
+		return nil, &ValueError{Setting: "arrivals", Value: p.Arrivals, Want: "a rate beside it, which is 0"}
+	}
 	var all []Scenario
 	for _, nodes := range p.Nodes {
 		for _, payload := range p.Payload {
 			for _, batch := range p.Batch {
 				for _, clients := range p.Clients {
 					for _, inflight := range p.Inflight {
-						all = append(all, Scenario{nodes, clients, inflight, batch, payload, p.Store, p.Net})
+						for _, rate := range p.Rate {
+							s := Scenario{nodes, clients, inflight, batch, payload, rate, "", p.Store, p.Net}
+							if rate > 0 {
+								s.Arrivals = p.Arrivals
+							}
+							all = append(all, s)
+						}
 					}
 				}
 			}
@@ -99,6 +123,13 @@ func (s Scenario) check() error {
 	if s.Inflight > 1 && s.Batch > 1 {
 		return &ValueError{Setting: "batch", Value: fmt.Sprint(s.Batch),
 			Want: fmt.Sprintf("1 beside inflight %d, since a batch is one call that waits", s.Inflight)}
+	}
+	if s.Rate > 0 && s.Clients*s.Inflight > carriersMax {
+		return &ValueError{Setting: "inflight", Value: fmt.Sprint(s.Inflight),
+			Want: fmt.Sprintf("at most %d beside clients %d and a rate, since each put outstanding then has a goroutine", carriersMax/s.Clients, s.Clients)}
+	}
+	if s.Rate > 0 && s.Rate < s.Batch {
+		return &ValueError{Setting: "rate", Value: fmt.Sprint(s.Rate), Want: fmt.Sprintf("at least %d beside batch %d: a call a second", s.Batch, s.Batch)}
 	}
 	if s.Batch*s.Payload > batchBytesMax {
 		return &ValueError{Setting: "batch", Value: fmt.Sprint(s.Batch),

@@ -63,6 +63,20 @@ const (
 	NetTCP      = "tcp"
 )
 
+// How the puts of an open loop arrive.
+const (
+	ArrivalsPoisson  = "poisson"
+	ArrivalsConstant = "constant"
+)
+
+// Arrivals lists how the puts of an open loop arrive.
+func Arrivals() []Choice {
+	return []Choice{
+		{ArrivalsPoisson, "gaps with an exponential distribution, as of many callers who know nothing of each other"},
+		{ArrivalsConstant, "one after the other in equal distance"},
+	}
+}
+
 // Choice is one value of a setting that is chosen by name.
 type Choice struct{ Name, About string }
 
@@ -104,6 +118,8 @@ func Rules() []Rule {
 		numbers("inflight", "puts a client keeps outstanding: it issues so many, then awaits them", 1, 4096, func(p *Plan) *[]int { return &p.Inflight }),
 		numbers("batch", "puts per call", 1, 4096, func(p *Plan) *[]int { return &p.Batch }),
 		numbers("payload", "bytes per put", 0, 16<<20, func(p *Plan) *[]int { return &p.Payload }),
+		numbers("rate", "puts a second that become due, answered or not, carried by clients x inflight (open loop); 0: a client puts when it has its answer", 0, 10_000_000, func(p *Plan) *[]int { return &p.Rate }),
+		choice("arrivals", "how the puts of an open loop arrive", Arrivals(), func(p *Plan) *string { return &p.Arrivals }),
 		duration("duration", "measured time per scenario, round and target", 100*time.Millisecond, func(p *Plan) *time.Duration { return &p.Duration }),
 		duration("warmup", "time under load before it", 0, func(p *Plan) *time.Duration { return &p.Warmup }),
 		profileOnly(duration("ceiling-duration", "measured time of a ceiling, at most duration", 100*time.Millisecond, func(p *Plan) *time.Duration { return &p.CeilingDuration })),

@@ -34,6 +34,8 @@ func TestRulesTakeAndRefuse(t *testing.T) {
 		{"inflight", []string{"1", "4096"}, []string{"0", "4097"}, "1 to 4096"},
 		{"batch", []string{"1", "4096"}, []string{"0", "4097"}, "1 to 4096"},
 		{"payload", []string{"0", "16777216", "0,128"}, []string{"-1", "16777217", "128B"}, "0 to 16777216"},
+		{"rate", []string{"0", "10000000", "0,10000"}, []string{"-1", "10000001", "1e3", "0.5"}, "0 to 10000000"},
+		{"arrivals", []string{"poisson", "constant"}, []string{"", "uniform", "poisson,constant"}, "poisson or constant"},
 		{"duration", []string{"100ms", "24h"}, []string{"99ms", "25h", "10", "-1s", "ten", "1s,2s"}, "100ms to 24h"},
 		{"warmup", []string{"0s", "1m30s"}, []string{"-1s", "5", "25h"}, "0s to 24h"},
 		{"store", []string{"memory", "wal"}, []string{"", "disk", "wal,memory"}, "memory or wal"},
@@ -77,8 +79,23 @@ func TestScenariosAreEveryCombination(t *testing.T) {
 	if len(all) != 16 || len(seen) != 16 {
 		t.Errorf("%d scenarios, %d different ones, want 16", len(all), len(seen))
 	}
-	if all[0] != (Scenario{1, 64, 1, 1, 0, StoreWAL, NetTCP}) || all[1].Inflight != 16 || all[2].Clients != 256 {
+	if all[0] != (Scenario{1, 64, 1, 1, 0, 0, "", StoreWAL, NetTCP}) || all[1].Inflight != 16 || all[2].Clients != 256 {
 		t.Errorf("order is %+v", all[:3])
+	}
+}
+
+// TestRatesAreScenarios: an open loop is a scenario of its own, whose puts arrive in some way; in a closed loop they don't.
+func TestRatesAreScenarios(t *testing.T) {
+	p := Defaults()
+	p.Rate, p.Clients, p.Arrivals = []int{0, 5000, 10_000}, []int{8, 16}, ArrivalsConstant
+	all, err := p.Scenarios()
+	if err != nil || len(all) != 6 {
+		t.Fatalf("%d scenarios, %v, want 6", len(all), err)
+	}
+	for i, want := range []Scenario{{Clients: 8}, {Clients: 8, Rate: 5000, Arrivals: "constant"}, {Clients: 8, Rate: 10_000, Arrivals: "constant"}, {Clients: 16}} {
+		if s := all[i]; s.Clients != want.Clients || s.Rate != want.Rate || s.Arrivals != want.Arrivals || s.Check() != nil {
+			t.Errorf("scenario %d is %+v, %v, want %+v", i, s, s.Check(), want)
+		}
 	}
 }
 
@@ -88,6 +105,9 @@ func TestCombinationsThatNothingCanServe(t *testing.T) {
 		want   string
 	}{
 		{func(p *Plan) { p.Inflight, p.Batch = []int{1, 16}, []int{1, 4} }, `batch "4": want 1 beside inflight 16, since a batch is one call that waits`},
+		{func(p *Plan) { p.Arrivals = ArrivalsConstant }, `arrivals "constant": want a rate beside it, which is 0`},
+		{func(p *Plan) { p.Rate, p.Clients, p.Inflight = []int{0, 1000}, []int{4096}, []int{1, 64} }, `inflight "64": want at most 16 beside clients 4096 and a rate, since each put outstanding then has a goroutine`},
+		{func(p *Plan) { p.Rate, p.Batch = []int{99}, []int{100} }, `rate "99": want at least 100 beside batch 100: a call a second`},
 		{func(p *Plan) { p.Batch, p.Payload = []int{4096}, []int{1 << 20} }, `batch "4096": want at most 64 beside payload 1048576, since a call carries at most 67108864 bytes`},
 	} {
 		p := Defaults()
@@ -106,6 +126,8 @@ func TestScenarioIsChecked(t *testing.T) {
 		t.Fatalf("%v, %v", err, all[0].Check())
 	}
 	for setting, change := range map[string]func(*Scenario){
+		"rate":     func(s *Scenario) { s.Rate, s.Arrivals = -1, ArrivalsPoisson },
+		"arrivals": func(s *Scenario) { s.Arrivals = ArrivalsConstant },
 		"nodes":    func(s *Scenario) { s.Nodes = 0 },
 		"clients":  func(s *Scenario) { s.Clients = 1 << 20 },
 		"inflight": func(s *Scenario) { s.Inflight = -1 },
@@ -233,7 +255,7 @@ func TestTextIsWhatWasSet(t *testing.T) {
 }
 
 func TestProfileErrorsNameTheLine(t *testing.T) {
-	known := "target, nodes, clients, inflight, batch, payload, duration, warmup, ceiling_duration, ceiling_warmup, store, net, rounds, about"
+	known := "target, nodes, clients, inflight, batch, payload, rate, arrivals, duration, warmup, ceiling_duration, ceiling_warmup, store, net, rounds, about"
 	for _, c := range []struct{ yaml, want string }{
 		{"nodes: 3\ncleints: 4\n", `p.yaml:2: unknown key "cleints", known: ` + known},
 		{"nodes: 3\nceiling-duration: 4s\n", `p.yaml:2: unknown key "ceiling-duration", known: ` + known},

@@ -78,7 +78,9 @@ func scenario(k *result.Key, within bool) string {
 		words = append(words, k.Target)
 	}
 	for _, c := range columns() {
-		words = append(words, c.words(c.of(k)))
+		if v := c.of(k); v != "" {
+			words = append(words, c.words(v))
+		}
 	}
 	return strings.Join(words, ", ")
 }

@@ -71,10 +71,18 @@ func columns() []column {
 		{"inflight", func(k *result.Key) string { return strconv.Itoa(k.Inflight) }, plain("in flight each")},
 		{"batch", func(k *result.Key) string { return strconv.Itoa(k.Batch) }, func(v string) string { return "batch " + v }},
 		{"payload", func(k *result.Key) string { return strconv.Itoa(k.Payload) + " B" }, func(v string) string { return "payload " + v }},
+		{"due/s", func(k *result.Key) string {
+			if k.Rate == 0 {
+				return ""
+			}
+			return count(k.Rate)
+		}, plain("put/s due")},
+		{"arrivals", func(k *result.Key) string { return k.Arrivals }, plain("arrivals")},
 	}
 }
 
-// conditions splits the settings into those that are the same for all groups, in words, and those that differ.
+// conditions splits the settings into those that are the same for all groups, in words, and those that differ. What none
+// of them has is in neither.
 func conditions(groups []result.Group) (same []string, differ []column) {
 	for _, c := range columns() {
 		first := c.of(&groups[0].Key)
@@ -82,9 +90,11 @@ func conditions(groups []result.Group) (same []string, differ []column) {
 		for i := range groups {
 			equal = equal && c.of(&groups[i].Key) == first
 		}
-		if equal {
+		switch {
+		case equal && first == "":
+		case equal:
 			same = append(same, c.words(first))
-		} else {
+		default:
 			differ = append(differ, c)
 		}
 	}

@@ -66,11 +66,56 @@ func notes(w io.Writer, results []result.Result) {
 			fmt.Fprintf(w, "%s: interrupted after %.1f s\n", where(r), r.Duration)
 		}
 	}
+	generated(w, results)
 	if rounds > 1 {
 		fmt.Fprintf(w, "Medians over %d rounds.\n", rounds)
 	}
 	safe(w, results)
 }
+
+// generated says what became of the puts of open loops, where not all went as it should: what kept them waiting is in
+// their latency. Each thing is said once, with the scenarios that it is true of.
+func generated(w io.Writer, results []result.Result) {
+	var waited, unissued, behind []string
+	for i := range results {
+		r := &results[i]
+		g := r.Generator
+		if g == nil || g.Offered == 0 {
+			continue
+		}
+		of := func(list *[]string, format string, args ...any) {
+			*list = append(*list, fmt.Sprintf("%s, %s, %s/s: ", r.Target, plural(uint64(r.Clients), "client"), count(r.Rate))+fmt.Sprintf(format, args...))
+		}
+		if part := float64(g.Waited) / float64(g.Offered); part >= waitedNoted {
+			of(&waited, "%.0f %%", 100*part)
+		}
+		if g.Unissued > 0 && !r.Interrupted {
+			of(&unissued, "%s", count(float64(g.Unissued)))
+		}
+		if g.Late99 > lateNoted*r.Latency.P99 {
+			of(&behind, "%s of %s", latency(g.Late99), latency(r.Latency.P99))
+		}
+	}
+	for _, note := range []struct {
+		what string
+		of   []string
+	}{
+		{"Puts that found every client busy and waited: the target was saturated, or there are too few clients", waited},
+		{"Puts never issued; their latency holds what they had waited by then, and would be greater", unissued},
+		{"The generator's own part of the latency, at p99, is a good one; something else keeps this machine busy, or the target does", behind},
+	} {
+		if len(note.of) > 0 {
+			fmt.Fprintf(w, "%s:\n    %s\n", note.what, strings.Join(note.of, "\n    "))
+		}
+	}
+}
+
+// Parts of all puts that found no client, and of the latency at the 99th percentile that is the generator's, from which on
+// it is said.
+const (
+	waitedNoted = 0.01
+	lateNoted   = 0.25
+)
 
 // safe says what was proven, when everything was: with an identity in each put, and without.
 func safe(w io.Writer, results []result.Result) {
@@ -103,6 +148,10 @@ func safe(w io.Writer, results []result.Result) {
 }
 
 func where(r *result.Result) string {
-	return fmt.Sprintf("%s, %s, %d in flight, batch %d, %d B, %s, round %d",
-		r.Target, plural(uint64(r.Clients), "client"), r.Inflight, r.Batch, r.Payload, plural(uint64(r.Nodes), "node"), r.Round)
+	rate := ""
+	if r.Rate > 0 {
+		rate = fmt.Sprintf(", %s put/s due", count(r.Rate))
+	}
+	return fmt.Sprintf("%s, %s, %d in flight, batch %d, %d B%s, %s, round %d",
+		r.Target, plural(uint64(r.Clients), "client"), r.Inflight, r.Batch, r.Payload, rate, plural(uint64(r.Nodes), "node"), r.Round)
 }

@@ -159,6 +159,51 @@ func TestProgress(t *testing.T) {
 	quiet.Watch("", l, 0, 0).Until(over)
 }
 
+// TestOpenLoop: the rate stands among the conditions, how late the generator was among the figures; and what kept puts
+// waiting is said.
+func TestOpenLoop(t *testing.T) {
+	at := func(rate float64, g result.Generator) result.Result {
+		r := sample("millrace", 256, 900)
+		r.Rate, r.Arrivals, r.Generator = rate, "poisson", &g
+		return r
+	}
+	closed := sample("millrace", 256, 1000)
+	var out bytes.Buffer
+	Table(&out, []result.Result{at(1000, result.Generator{Offered: 10_000, Late99: 80, Waited: 99}), at(2000, result.Generator{Offered: 20_000, Late99: 310, Waited: 6000, Unissued: 1500})})
+	text := out.String()
+	for first, want := range map[string]string{
+		"quick:":   "quick: 3 nodes, store wal, net tcp, 256 clients, 1 in flight each, batch 1, payload 128 B, poisson arrivals",
+		"target":   "target due/s put/s mean p50 p90 p99 p99.9 p99.99 max late p99 entries/frame syncs/s cpu cores of handoff of disk",
+		"millrace": "millrace 1,000 900 250 µs 200 µs 1000 µs 1.23 ms 54.3 ms 1000 ms 1.50 s 80.0 µs 61.2 2,000 1.50 0.10 0.46",
+	} {
+		if got := fields(t, text, first); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	for _, want := range []string{
+		"\nPuts that found every client busy and waited: the target was saturated, or there are too few clients:\n    millrace, 256 clients, 2,000/s: 30 %\n",
+		"\nPuts never issued; their latency holds what they had waited by then, and would be greater:\n    millrace, 256 clients, 2,000/s: 1,500\n",
+		"keeps this machine busy, or the target does:\n    millrace, 256 clients, 2,000/s: 310 µs of 1.23 ms\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "clients, 1,000/s") {
+		t.Errorf("something is said of the lower rate in\n%s", text)
+	}
+	out.Reset()
+	Table(&out, []result.Result{closed, at(1000, result.Generator{Offered: 10_000})})
+	if got := fields(t, out.String(), "target"); !strings.HasPrefix(got, "target due/s arrivals put/s") {
+		t.Errorf("a closed loop beside an open one: %s", got)
+	}
+	out.Reset()
+	Table(&out, []result.Result{closed})
+	if strings.Contains(out.String(), "due") || strings.Contains(out.String(), "arrivals") || strings.Contains(out.String(), "late") {
+		t.Errorf("a closed loop speaks of rates:\n%s", out.String())
+	}
+}
+
 // TestProgressForAProgram: whole lines, each marked.
 func TestProgressForAProgram(t *testing.T) {
 	var out bytes.Buffer

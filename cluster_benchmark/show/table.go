@@ -3,6 +3,7 @@ package show
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -25,13 +26,18 @@ func Table(w io.Writer, results []result.Result) {
 	for _, c := range differ {
 		header = append(header, c.title)
 	}
-	header = append(header, "put/s", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max", "entries/frame", "syncs/s", "cpu cores")
+	header = append(header, "put/s", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max")
+	open := openLoop(groups)
+	if open {
+		header = append(header, "late p99")
+	}
+	header = append(header, "entries/frame", "syncs/s", "cpu cores")
 	for _, c := range ceilings {
 		header = append(header, "of "+strings.TrimPrefix(c, "ceiling-"))
 	}
 	t.AppendHeader(header)
 	for i := range groups {
-		t.AppendRow(tableRow(&groups[i], differ, ceilings))
+		t.AppendRow(tableRow(&groups[i], differ, open, ceilings))
 	}
 	align(t, len(header))
 	t.Render()
@@ -39,7 +45,12 @@ func Table(w io.Writer, results []result.Result) {
 	notes(w, results)
 }
 
-func tableRow(g *result.Group, differ []column, ceilings []string) table.Row {
+// openLoop reports whether anything was measured at a given rate.
+func openLoop(groups []result.Group) bool {
+	return slices.ContainsFunc(groups, func(g result.Group) bool { return g.Key.Rate > 0 })
+}
+
+func tableRow(g *result.Group, differ []column, open bool, ceilings []string) table.Row {
 	s := g.Summary()
 	row := table.Row{g.Key.Target}
 	for _, c := range differ {
@@ -47,11 +58,29 @@ func tableRow(g *result.Group, differ []column, ceilings []string) table.Row {
 	}
 	l := s.Latency
 	row = append(row, count(s.PutPerS), latency(l.Mean), latency(l.P50), latency(l.P90), latency(l.P99),
-		latency(l.P999), latency(l.P9999), latency(l.Max), significant(s.EntriesPerFrame), count(s.SyncsPerS), significant(s.Cores))
+		latency(l.P999), latency(l.P9999), latency(l.Max))
+	if open {
+		row = append(row, late(g))
+	}
+	row = append(row, significant(s.EntriesPerFrame), count(s.SyncsPerS), significant(s.Cores))
 	for _, c := range ceilings {
 		row = append(row, part(s.Ratios, c))
 	}
 	return row
+}
+
+// late returns how late the puts of an open loop were issued, the median over the rounds; "" in a closed one.
+func late(g *result.Group) string {
+	var values []float64
+	for i := range g.Rounds {
+		if gen := g.Rounds[i].Generator; gen != nil {
+			values = append(values, gen.Late99)
+		}
+	}
+	if len(values) == 0 {
+		return ""
+	}
+	return latency(result.Median(values))
 }
 
 // part returns a target's part of a ceiling, "" where it was not measured.
