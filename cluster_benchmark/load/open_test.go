@@ -213,7 +213,7 @@ func TestArrivals(t *testing.T) {
 // oversleeper is a pacer on a busy machine.
 type oversleeper struct{ by func() time.Duration }
 
-func (o oversleeper) pause(d time.Duration) { <-time.After(d + o.by()) }
+func (o oversleeper) pause(d time.Duration) { sleeper{}.pause(d + o.by()) }
 func (oversleeper) close()                  {}
 
 // TestLateGenerator: what the pacer sleeps too long is in the latency and is told; what it did not issue in time is owed.
