@@ -24,7 +24,7 @@ func TestBadArguments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --duration, --warmup, --store, --net, --rounds, --out, --json, --hgrm, --quiet, --help"
+	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --duration, --warmup, --store, --net, --stages, --rounds, --out, --json, --hgrm, --quiet, --help"
 	aTime := "with its unit, as 500ms, 10s or 1m30s"
 	for _, c := range []struct {
 		args string
@@ -37,7 +37,7 @@ func TestBadArguments(t *testing.T) {
 		{"run quick durable", "run: 2 profiles given, want 1: quick, minimized, durable, or a path to a YAML file"},
 		{"run slow", `unknown profile "slow", known: quick, minimized, durable, or a path to a YAML file`},
 		{"run ./no.yaml", "profile ./no.yaml: no such file or directory, want a YAML file or one of quick, minimized, durable"},
-		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, rate, arrivals, duration, warmup, ceiling_duration, ceiling_warmup, store, net, rounds, about`},
+		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, rate, arrivals, duration, warmup, ceiling_duration, ceiling_warmup, store, net, stages, rounds, about`},
 		{"run quick --rate 0.5", "--rate 0.5: want different integers from 0 to 10000000, separated by commas"},
 		{"run quick --arrivals constant", "--arrivals constant: want a rate beside it, which is 0"},
 		{"run quick --arrivals uniform", "--arrivals uniform: want poisson or constant"},

@@ -43,7 +43,7 @@
 // # What is not there yet
 //
 // The commands report and chaos; the flags --read-ratio, --groups, --processes and --wal-backend; TLS and
-// plain connections in --net; "stages_us" in results. Fields of results that go with these flags hold what every run
+// plain connections in --net. Fields of results that go with these flags hold what every run
 // does today: read_ratio 0, one group, one process, "tidwall".
 //
 // # Reading order

@@ -91,6 +91,19 @@ func checkResult(t *testing.T, r *result.Result, wal bool) {
 	if r.CPU <= 0 || r.MaxRSS == 0 || r.AllocPerOp <= 0 || r.Frames == 0 || r.EntriesPerFrame < 1 || r.GOGC != 400 {
 		t.Errorf("usage is %+v", r)
 	}
+	// Every stage that there is, and those in a row add up to about the latency.
+	sum := 0.0
+	for name, l := range r.Stages {
+		if h := r.StageHistograms[name]; h == nil || h.TotalCount() == 0 || l != result.NewLatency(h) {
+			t.Errorf("stage %s is %+v", name, l)
+		}
+		if following, _ := result.StageNames(); slices.Contains(following, name) {
+			sum += l.Mean
+		}
+	}
+	if stages := map[bool]int{true: 7, false: 5}[wal]; len(r.Stages) != stages || sum < l.Mean/5 || sum > l.Mean*5 {
+		t.Errorf("stages are %+v, want %d, of latencies of %v on average", r.Stages, stages, l.Mean)
+	}
 	if (r.WALSyncs > 0) != wal || (r.WALBytes > 0) != wal || (r.WALBackend == "tidwall") != wal {
 		t.Errorf("%d syncs, %d bytes, backend %q", r.WALSyncs, r.WALBytes, r.WALBackend)
 	}

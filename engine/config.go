@@ -139,12 +139,14 @@ type Config struct {
 	SnapshotsSentMax int
 
 	// Stages, when not nil, gets how long some puts took in each stage of their way through this node while it led, forwarded
-	// ones too: to be put into histograms. See [Stage] for where each begins and ends. It is called from several goroutines at once, the loop among
-	// them, and must not block; callers that return late may call it after Close. Default: nothing is measured.
+	// ones too: to be put into histograms. See [Stage] for where each begins and ends. It is called from several goroutines at
+	// once, the loop among them, and must not block; callers that return late may call it after Close. Default: nothing is
+	// measured.
 	Stages func(StageTime)
-	// StageInterval is about how much time lies between two puts that Stages is told of, on average, where there are more puts
-	// than that; above 0, with Stages alone. Which ones is left to chance, so that the times are those of all puts. Default
-	// 500 us: two thousand times a second a few microseconds, less than 1 % of one core.
+	// StageInterval is about how much time lies between two puts that Stages is told of, on average over a second and within a
+	// factor of two, where there are more puts than that; above 0, with Stages alone. Which ones is left to chance, and each
+	// is as likely as any other, so that the times are those of all puts. Default 500 us: two thousand times a second a few
+	// microseconds, less than 1 % of one core.
 	StageInterval time.Duration
 
 	// CloseTimeout bounds how long [Raft.Close] waits for accepted proposals to be answered. Default 2 s.

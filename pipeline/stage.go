@@ -48,8 +48,8 @@ type StageTime struct {
 type Sampling struct {
 	// Observe gets the times of the calls that are followed, from several goroutines at once. It must not block.
 	Observe func(StageTime)
-	// Interval is about how much time lies between two calls that are followed, on average, where there are more calls than
-	// that. Which ones is left to chance, so that each call is as likely as any other.
+	// Interval is about how much time lies between two calls that are followed, on average over a second and within a factor
+	// of two, where there are more calls than that. Which ones is left to chance, each is as likely as any other. Above 0.
 	Interval time.Duration
 }
 
@@ -98,28 +98,34 @@ func (t *Trace) pass(s Stage, now time.Time) {
 	}
 }
 
-// sampler chooses the calls that are followed.
+// sampler chooses the calls that are followed: one in so many, each as likely as any other. That number changes only where
+// the rate has, and over a time that is long beside a stall: one that followed it closely would choose more of the calls
+// that meet a stall, when there are few, than of the others, and show latencies that no average caller sees.
 //
 // Owner: none; the lock of its [Intake] guards it.
 type sampler struct {
 	Sampling
-	every int       // one call in so many, on average
-	left  int       // calls up to the next one that is followed, itself included
-	tally int       // followed since
-	since time.Time // when every was set
+	every  int       // one call in so many, on average
+	left   int       // calls up to the next one that is followed, itself included
+	tally  int       // followed since
+	since  time.Time // when the rate was looked at
+	period time.Duration
+	expect int // calls to be followed in a period
 }
 
 const (
-	tallySize = 16      // followed calls after which the rate is looked at
-	everyRise = 4       // how far it may fall at once: a burst says little
-	everyMax  = 1 << 20 // where it ends
+	ratePeriod = time.Second // after which the rate is looked at
+	expectMin  = 16          // calls that say something of a rate
+	everyRise  = 16          // how far every may go up at once: a burst says little
+	everyMax   = 1 << 20     // where it ends
 )
 
 func newSampler(s Sampling) *sampler {
 	if s.Observe == nil {
 		return nil
 	}
-	return &sampler{Sampling: s, every: 1, left: 1, since: time.Now()}
+	period := max(ratePeriod, expectMin*s.Interval)
+	return &sampler{Sampling: s, every: 1, left: 1, since: time.Now(), period: period, expect: int(period / s.Interval)}
 }
 
 // call counts a call and returns its trace where it is followed.
@@ -128,21 +134,20 @@ func (s *sampler) call() *Trace {
 		return nil
 	}
 	now := time.Now()
-	s.adapt(now)
+	s.tally++
+	if took := now.Sub(s.since); took >= s.period || s.tally > 2*s.expect {
+		s.adapt(took)
+		s.tally, s.since = 0, now
+	}
 	s.left = 1 + rand.IntN(2*s.every-1)
 	return &Trace{observe: s.Observe, next: StageIntake, at: now}
 }
 
-// adapt sets anew how many calls go by for each that is followed, once enough were to know their rate, or these took so
-// long that it must have fallen.
-func (s *sampler) adapt(now time.Time) {
-	s.tally++
-	took := now.Sub(s.since)
-	if s.tally < tallySize && took < 4*tallySize*s.Interval {
-		return
+// adapt sets anew how many calls go by for each that is followed, if these came more than twice as often as they should in
+// the time they took, or less than half as often.
+func (s *sampler) adapt(took time.Duration) {
+	want := float64(s.every) * float64(s.tally) * float64(s.Interval) / float64(max(took, 1))
+	if ratio := want / float64(s.every); ratio < 0.5 || ratio > 2 {
+		s.every = int(max(1, min(want, float64(s.every*everyRise), everyMax)))
 	}
-	calls := float64(s.every) * float64(s.tally)
-	want := calls * float64(s.Interval) / float64(max(took, 1))
-	s.every = int(max(1, min(want, float64(s.every*everyRise), everyMax)))
-	s.tally, s.since = 0, now
 }

@@ -213,7 +213,7 @@ func TestNothingIsFollowedUnlessAskedFor(t *testing.T) {
 	}
 }
 
-// TestSamplingKeepsToItsInterval, at whatever rate calls come, and soon after that has changed.
+// TestSamplingKeepsToItsInterval, within a factor of two, at whatever rate calls come, and when that has changed.
 func TestSamplingKeepsToItsInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSampler(Sampling{Observe: func(StageTime) {}, Interval: time.Millisecond})
@@ -226,18 +226,45 @@ func TestSamplingKeepsToItsInterval(t *testing.T) {
 			}
 			return followed
 		}
-		count(20_000, 10*time.Microsecond)
-		if n := count(50_000, 10*time.Microsecond); n < 400 || n > 600 {
-			t.Errorf("%d of 50,000 calls in half a second are followed, want about 500", n)
+		if n := count(100_000, 10*time.Microsecond); n < 2000 || n > 5000 {
+			t.Errorf("%d calls are followed in the first second, want not many more than twice the usual 1000", n)
 		}
-		if n := count(500, 10*time.Millisecond); n < 250 {
-			t.Errorf("%d of 500 calls in 5 s are followed after there were many more, want most", n)
+		if n := count(100_000, 10*time.Microsecond); n < 400 || n > 2200 {
+			t.Errorf("%d of 100,000 calls in a second are followed, want about 1000", n)
 		}
-		if n := count(100, 10*time.Millisecond); n != 100 {
-			t.Errorf("%d of 100 calls in 1 s are followed, want all", n)
+		if n := count(3000, 2*time.Millisecond); n < 1500 {
+			t.Errorf("%d of 3000 calls in 6 s are followed after there were many more, want most", n)
 		}
-		if count(1000, 0); s.every > 1<<10 {
-			t.Errorf("one of %d calls is followed after a burst of 1000", s.every)
+		if n := count(1000, 2*time.Millisecond); n != 1000 {
+			t.Errorf("%d of 1000 calls in 2 s are followed, want all", n)
+		}
+		if count(3000, 0); s.every > everyRise {
+			t.Errorf("one of %d calls is followed after a burst of 3000", s.every)
+		}
+	})
+}
+
+// TestSamplingFavoursNoTime: calls that meet a stall, while which few come, are followed no more often than others.
+func TestSamplingFavoursNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSampler(Sampling{Observe: func(StageTime) {}, Interval: time.Millisecond})
+		var calls, followed [2]int // in a stall and not
+		for n := range 4000 {
+			stall, gap := 0, 200*time.Microsecond
+			if n%20 == 0 {
+				stall, gap = 1, 40*time.Millisecond
+			}
+			for range 50 {
+				calls[stall]++
+				if s.call() != nil {
+					followed[stall]++
+				}
+				time.Sleep(gap / 50)
+			}
+		}
+		often, stalled := float64(followed[0])/float64(calls[0]), float64(followed[1])/float64(calls[1])
+		if stalled < often*0.85 || stalled > often*1.15 {
+			t.Errorf("one of %.1f calls is followed, and one of %.1f in a stall", 1/often, 1/stalled)
 		}
 	})
 }

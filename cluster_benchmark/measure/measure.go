@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/millrace/millrace/cluster_benchmark/load"
 	"github.com/millrace/millrace/cluster_benchmark/result"
 	"github.com/millrace/millrace/cluster_benchmark/safety"
@@ -32,11 +34,16 @@ type reading struct {
 	at       time.Time
 	usage    result.Usage
 	counters target.Counters
+	stages   map[string]*hdrhistogram.Histogram // since the reading before
 }
 
 func read(t target.Target) (reading, error) {
 	usage, err := result.ReadUsage()
-	return reading{time.Now(), usage, t.Counters()}, err
+	now := reading{time.Now(), usage, t.Counters(), nil}
+	if staged, ok := t.(target.Staged); ok {
+		now.stages = staged.TakeStages()
+	}
+	return now, err
 }
 
 // Job is one measurement: a target, a scenario, a round.
@@ -158,6 +165,7 @@ func observe(ctx context.Context, begun *load.Run, t target.Target, watch *show.
 	if counted.Frames > 0 {
 		one.EntriesPerFrame = float64(counted.Entries) / float64(counted.Frames)
 	}
+	one.SetStages(after.stages)
 	one.MaxRSS, err = result.Peak()
 	one.Interrupted = ctx.Err() != nil
 	return err

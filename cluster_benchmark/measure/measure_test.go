@@ -110,6 +110,32 @@ func TestMeasured(t *testing.T) {
 	})
 }
 
+// stagedTarget tells, at each reading, of a put that took as many seconds as have passed.
+type stagedTarget struct{ *fakeTarget }
+
+func (s stagedTarget) TakeStages() map[string]*hdrhistogram.Histogram {
+	h := hdrhistogram.New(1, int64(time.Hour), 3)
+	_ = h.RecordValue(int64(time.Since(s.started)))
+	return map[string]*hdrhistogram.Histogram{"intake": h}
+}
+
+// TestStagesAreOfTheMeasuredTime: what was told before, in the warm-up, is not in the result.
+func TestStagesAreOfTheMeasuredTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeTarget(10 * time.Millisecond)
+		j := job(f)
+		j.Open = func(context.Context, setting.Scenario, string) (target.Target, error) { return stagedTarget{f}, nil }
+		one, err := j.Run(t.Context())
+		if err != nil || len(one.Stages) != 1 || one.Stages["intake"].Max < 2e6 || one.Stages["intake"].Max > 2.002e6 ||
+			one.StageHistograms["intake"].TotalCount() != 1 {
+			t.Errorf("%v, stages %+v, want the one of the end, of 2 s", err, one.Stages)
+		}
+		if one, err := job(newFakeTarget(10 * time.Millisecond)).Run(t.Context()); err != nil || one.Stages != nil || one.StageHistograms != nil {
+			t.Errorf("%v, %+v: stages of a target that has none", err, one.Stages)
+		}
+	})
+}
+
 // TestResultSaysWhatItIsOf: whatever a job says of itself stands in its result.
 func TestResultSaysWhatItIsOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -13,6 +13,9 @@
 //     its readers in every language take. "series" is the measured time in intervals of a second, in short runs less.
 //   - In an open loop (rate above 0) latency is from when a put was due. The histogram holds every put that was due in the
 //     measured time, also those that were issued or answered after it; "ops" counts those answered within it.
+//   - "stages_us" is where the time of puts went, by the stages that package engine defines, of some puts chosen by chance:
+//     intake, quorum, apply and answer add up to the latency; wal_write, wal_sync and network lie within quorum.
+//     "stage_histograms" has their histograms as "histogram" has the latency's. A stage that a run does not have is left out.
 //   - A .hgrm file is the text of HdrHistogram's percentile distribution, values in microseconds, as its plotters read it.
 //   - A ceiling carries the keys of the scenario it was measured for (nodes, store, net), although it has no such thing,
 //     so that both can be matched; "safety" is null there and "wal_backend" empty.
@@ -26,6 +29,6 @@
 //
 // # Reading order
 //
-// result.go, the line; encoding.go, histograms in it; file.go, files of lines; group.go, rounds and medians; hgrm.go;
+// result.go, the line; stages.go; encoding.go, histograms in it; file.go, files of lines; group.go, rounds and medians; hgrm.go;
 // build.go, machine.go and usage.go; errors.go.
 package result

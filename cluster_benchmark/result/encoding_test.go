@@ -79,6 +79,50 @@ func TestBrokenHistogramIsNoResult(t *testing.T) {
 	}
 }
 
+// TestStagesInTheLine: the figures by name, and the histograms that they were read off.
+func TestStagesInTheLine(t *testing.T) {
+	r := sample()
+	histograms := map[string]*hdrhistogram.Histogram{}
+	for i, name := range []string{"intake", "wal_sync"} {
+		histograms[name] = hdrhistogram.New(1, int64(time.Hour), 3)
+		_ = histograms[name].RecordValues(int64(i+1)*1e6, 10)
+	}
+	r.SetStages(histograms)
+	line, err := json.Marshal(&r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields struct {
+		Stages     map[string]map[string]float64 `json:"stages_us"`
+		Histograms map[string]string             `json:"stage_histograms"`
+	}
+	if err := json.Unmarshal(line, &fields); err != nil {
+		t.Fatal(err)
+	}
+	if p99 := fields.Stages["wal_sync"]["p99"]; len(fields.Stages) != 2 || p99 < 1999 || p99 > 2002 || len(fields.Stages["intake"]) != 7 ||
+		!strings.HasPrefix(fields.Histograms["intake"], "HISTFAAA") {
+		t.Errorf("the line has %v and %v", fields.Stages, fields.Histograms)
+	}
+	var read Result
+	if err := json.Unmarshal(line, &read); err != nil {
+		t.Fatal(err)
+	}
+	if len(read.StageHistograms) != 2 || !read.StageHistograms["intake"].Equals(histograms["intake"]) || read.Stages["intake"] != r.Stages["intake"] {
+		t.Errorf("read %+v", read)
+	}
+	broken := strings.Replace(string(line), fields.Histograms["wal_sync"], "HISTFAAA", 1)
+	if err := json.Unmarshal([]byte(broken), &read); err == nil || !strings.HasPrefix(err.Error(), "stage_histograms: wal_sync: ") {
+		t.Errorf("a broken histogram: %v", err)
+	}
+	r.SetStages(nil)
+	if line, err = json.Marshal(&r); err != nil || strings.Contains(string(line), "stage") {
+		t.Errorf("without stages the line is %s, %v", line, err)
+	}
+	if err := json.Unmarshal(line, &read); err != nil || read.StageHistograms != nil {
+		t.Errorf("without stages it is read as %v, %v", read.StageHistograms, err)
+	}
+}
+
 // TestThisBuild: the toolchain says which Go it is; what nobody says is not left empty.
 func TestThisBuild(t *testing.T) {
 	if b := ThisBuild(); !strings.HasPrefix(b.Go, "go1.") || b.Version == "" || b.Commit == "" {

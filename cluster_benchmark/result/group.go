@@ -30,6 +30,7 @@ func Groups(results []Result) []Group {
 type Summary struct {
 	PutPerS         float64
 	Latency         Latency
+	Stages          map[string]Latency // of the rounds that tell, by the stage's name
 	EntriesPerFrame float64
 	SyncsPerS       float64
 	Cores           float64
@@ -46,17 +47,14 @@ func (g *Group) Summary() Summary {
 		}
 		return Median(values)
 	}
+	latencies := make([]Latency, len(g.Rounds))
+	for i := range g.Rounds {
+		latencies[i] = g.Rounds[i].Latency
+	}
 	s := Summary{
-		PutPerS: of(func(r *Result) float64 { return r.PutPerS }),
-		Latency: Latency{
-			Mean:  of(func(r *Result) float64 { return r.Latency.Mean }),
-			P50:   of(func(r *Result) float64 { return r.Latency.P50 }),
-			P90:   of(func(r *Result) float64 { return r.Latency.P90 }),
-			P99:   of(func(r *Result) float64 { return r.Latency.P99 }),
-			P999:  of(func(r *Result) float64 { return r.Latency.P999 }),
-			P9999: of(func(r *Result) float64 { return r.Latency.P9999 }),
-			Max:   of(func(r *Result) float64 { return r.Latency.Max }),
-		},
+		PutPerS:         of(func(r *Result) float64 { return r.PutPerS }),
+		Latency:         medianLatency(latencies),
+		Stages:          g.stages(),
 		EntriesPerFrame: of(func(r *Result) float64 { return r.EntriesPerFrame }),
 		SyncsPerS:       of((*Result).SyncsPerS),
 		Cores:           of((*Result).Cores),
@@ -74,6 +72,41 @@ func (g *Group) Summary() Summary {
 		s.Ratios[ceiling] = Median(values)
 	}
 	return s
+}
+
+// stages returns the medians of each stage.
+func (g *Group) stages() map[string]Latency {
+	told := map[string][]Latency{}
+	for i := range g.Rounds {
+		for name, l := range g.Rounds[i].Stages {
+			told[name] = append(told[name], l)
+		}
+	}
+	all := map[string]Latency{}
+	for name, list := range told {
+		all[name] = medianLatency(list)
+	}
+	return all
+}
+
+// medianLatency returns the median of each figure by itself.
+func medianLatency(list []Latency) Latency {
+	of := func(field func(*Latency) float64) float64 {
+		values := make([]float64, len(list))
+		for i := range list {
+			values[i] = field(&list[i])
+		}
+		return Median(values)
+	}
+	return Latency{
+		Mean:  of(func(l *Latency) float64 { return l.Mean }),
+		P50:   of(func(l *Latency) float64 { return l.P50 }),
+		P90:   of(func(l *Latency) float64 { return l.P90 }),
+		P99:   of(func(l *Latency) float64 { return l.P99 }),
+		P999:  of(func(l *Latency) float64 { return l.P999 }),
+		P9999: of(func(l *Latency) float64 { return l.P9999 }),
+		Max:   of(func(l *Latency) float64 { return l.Max }),
+	}
 }
 
 // Median returns the middle value, or the mean of the middle two. There must be a value. The slice is sorted.

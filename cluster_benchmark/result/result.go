@@ -120,6 +120,10 @@ type Result struct {
 	Frames          uint64  `json:"frames"`
 	EntriesPerFrame float64 `json:"entries_per_frame"`
 
+	// Stages is how long some puts, chosen by chance, took in each stage of their way, by its name ([StageNames]); absent where
+	// the target does not tell.
+	Stages map[string]Latency `json:"stages_us,omitempty"`
+
 	// Ratios holds put_per_s as a part of each ceiling's of the same scenario and round; absent where none was measured.
 	Ratios map[string]float64 `json:"ceiling_ratio,omitempty"`
 	// Safety is nil for a ceiling.
@@ -134,6 +138,8 @@ type Result struct {
 	// Histogram is the latency in nanoseconds, nil for a result that was written without. In the line it is "histogram",
 	// see [Result.MarshalJSON]; as text see [WriteHGRM].
 	Histogram *hdrhistogram.Histogram `json:"-"`
+	// StageHistograms are the same of each stage, in the line "stage_histograms".
+	StageHistograms map[string]*hdrhistogram.Histogram `json:"-"`
 }
 
 // OK reports whether the figures can be used: safe, and valid.

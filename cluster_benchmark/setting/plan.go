@@ -29,6 +29,8 @@ type Plan struct {
 	Store           string
 	Net             string
 	Rounds          int
+	// NoStages keeps the engine from measuring where the time of puts goes.
+	NoStages bool
 	// Peers are the other libraries that are measured beside the targets.
 	Peers []string
 }
@@ -64,6 +66,8 @@ type Scenario struct {
 	Arrivals string `json:"arrivals,omitempty"` // with a rate
 	Store    string `json:"store"`
 	Net      string `json:"net"`
+	// NoStages is no condition of a result: what the engine measures of itself costs less than can be seen.
+	NoStages bool `json:"no_stages,omitempty"`
 }
 
 // Check returns a [ValueError] for a value that its setting does not take, and for a combination that can't be served.
@@ -100,7 +104,7 @@ func (p *Plan) Scenarios() ([]Scenario, error) {
 				for _, clients := range p.Clients {
 					for _, inflight := range p.Inflight {
 						for _, rate := range p.Rate {
-							s := Scenario{nodes, clients, inflight, batch, payload, rate, "", p.Store, p.Net}
+							s := Scenario{nodes, clients, inflight, batch, payload, rate, "", p.Store, p.Net, p.NoStages}
 							if rate > 0 {
 								s.Arrivals = p.Arrivals
 							}

@@ -126,6 +126,7 @@ func Rules() []Rule {
 		profileOnly(duration("ceiling-warmup", "time under load before it, at most warmup", 0, func(p *Plan) *time.Duration { return &p.CeilingWarmup })),
 		choice("store", "where each node keeps its log", Stores(), func(p *Plan) *string { return &p.Store }),
 		choice("net", "how nodes talk", Nets(), func(p *Plan) *string { return &p.Net }),
+		stages(),
 		rounds(),
 		profileOnly(text("about", "what the profile is for", func(p *Plan) *string { return &p.About })),
 	}
@@ -174,6 +175,22 @@ func rounds() Rule {
 			return true
 		},
 		text: func(p *Plan) string { return strconv.Itoa(p.Rounds) },
+	}
+}
+
+func stages() Rule {
+	return Rule{
+		Name: "stages", About: "whether the engine measures where the time of its puts goes", Wants: "on or off",
+		set: func(p *Plan, values []string) bool {
+			p.NoStages = values[0] == "off"
+			return p.NoStages || values[0] == "on"
+		},
+		text: func(p *Plan) string {
+			if p.NoStages {
+				return "off"
+			}
+			return "on"
+		},
 	}
 }
 

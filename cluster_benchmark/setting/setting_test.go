@@ -40,6 +40,7 @@ func TestRulesTakeAndRefuse(t *testing.T) {
 		{"warmup", []string{"0s", "1m30s"}, []string{"-1s", "5", "25h"}, "0s to 24h"},
 		{"store", []string{"memory", "wal"}, []string{"", "disk", "wal,memory"}, "memory or wal"},
 		{"net", []string{"inproc", "tcp"}, []string{"udp", "TCP"}, "inproc or tcp"},
+		{"stages", []string{"off"}, []string{"", "true", "on,off"}, "on or off"},
 		{"rounds", []string{"1", "1000"}, []string{"0", "1001", "1,2", "x"}, "1 to 1000"},
 	} {
 		r := rule(t, c.name)
@@ -79,7 +80,7 @@ func TestScenariosAreEveryCombination(t *testing.T) {
 	if len(all) != 16 || len(seen) != 16 {
 		t.Errorf("%d scenarios, %d different ones, want 16", len(all), len(seen))
 	}
-	if all[0] != (Scenario{1, 64, 1, 1, 0, 0, "", StoreWAL, NetTCP}) || all[1].Inflight != 16 || all[2].Clients != 256 {
+	if all[0] != (Scenario{1, 64, 1, 1, 0, 0, "", StoreWAL, NetTCP, false}) || all[1].Inflight != 16 || all[2].Clients != 256 {
 		t.Errorf("order is %+v", all[:3])
 	}
 }
@@ -255,7 +256,7 @@ func TestTextIsWhatWasSet(t *testing.T) {
 }
 
 func TestProfileErrorsNameTheLine(t *testing.T) {
-	known := "target, nodes, clients, inflight, batch, payload, rate, arrivals, duration, warmup, ceiling_duration, ceiling_warmup, store, net, rounds, about"
+	known := "target, nodes, clients, inflight, batch, payload, rate, arrivals, duration, warmup, ceiling_duration, ceiling_warmup, store, net, stages, rounds, about"
 	for _, c := range []struct{ yaml, want string }{
 		{"nodes: 3\ncleints: 4\n", `p.yaml:2: unknown key "cleints", known: ` + known},
 		{"nodes: 3\nceiling-duration: 4s\n", `p.yaml:2: unknown key "ceiling-duration", known: ` + known},

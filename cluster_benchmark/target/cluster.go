@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/millrace/millrace/cluster_benchmark/load"
 	"github.com/millrace/millrace/cluster_benchmark/safety"
 	"github.com/millrace/millrace/cluster_benchmark/setting"
@@ -22,6 +24,7 @@ type cluster struct {
 	nodes    []*engine.Raft
 	machines []*safety.Machine
 	logs     []countedLog // none when the store is memory
+	stages   Stages
 }
 
 // openCluster starts the nodes, makes them a cluster and waits for its leader.
@@ -54,6 +57,9 @@ func (c *cluster) open(s setting.Scenario, id codec.NodeID, dir string, network 
 		cfg.Transport = network.Transport(id, clusterID, cfg.Log.Incarnation())
 	} else {
 		cfg.Listen = "127.0.0.1:0"
+	}
+	if !s.NoStages {
+		cfg.Stages = c.stages.Observe
 	}
 	machine := safety.NewMachine(s.Clients, s.Payload)
 	node, err := engine.Open(cfg, machine)
@@ -175,3 +181,6 @@ func (c *cluster) Close() error {
 
 // Replicas returns the state machine of each node.
 func (c *cluster) Replicas() []*safety.Machine { return c.machines }
+
+// TakeStages implements [Staged].
+func (c *cluster) TakeStages() map[string]*hdrhistogram.Histogram { return c.stages.Take() }
