@@ -179,6 +179,10 @@ func addOutput(c *cobra.Command, out *output, stdout, stderr io.Writer) {
 		"a file to write the results to as well, or - for standard output, where then nothing else goes")
 	c.Flags().Var(&pathFlag{&out.hgrm, "FILE", "a file that can be written"}, "hgrm",
 		"a file for the latency histogram; with several results, one each, named by scenario before the extension")
+	c.Flags().Var(&pathFlag{&out.hlog, "FILE", "a file that can be written"}, "hlog",
+		"a file for the latency histograms of each interval, as an HdrHistogram log; with several results as --hgrm")
+	c.Flags().Var(&pathFlag{&out.benchfmt, "FILE", "a file that can be written"}, "benchfmt",
+		"a file to write the results to in the format of Go benchmarks, for benchstat")
 	c.Flags().BoolVar(&out.quiet, "quiet", false, "no progress and no table")
 }
 

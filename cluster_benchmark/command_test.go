@@ -24,7 +24,7 @@ func TestBadArguments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --duration, --warmup, --store, --net, --stages, --rounds, --out, --json, --hgrm, --quiet, --help"
+	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --duration, --warmup, --store, --net, --stages, --rounds, --out, --json, --hgrm, --hlog, --benchfmt, --quiet, --help"
 	aTime := "with its unit, as 500ms, 10s or 1m30s"
 	for _, c := range []struct {
 		args string

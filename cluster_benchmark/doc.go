@@ -11,7 +11,7 @@
 //	         |
 //	      target     load      safety       result       show                peer
 //	      cluster,   clients   proof        JSON lines,  table,              the same in a
-//	      ceilings                          .hgrm        progress, compare   process of its own
+//	      ceilings                          .hgrm, ...   progress, compare   process of its own
 //	                                           |            |
 //	                                        verdict: which differences are more than noise
 //
@@ -49,5 +49,5 @@
 // # Reading order
 //
 // main.go and command.go, the commands; flags.go; runner.go, a run; peers.go, one with other libraries; compare.go; serve.go, one
-// measurement for another process; output.go and histogram.go, files; version.go; errors.go.
+// measurement for another process; output.go and files.go, what is written; version.go; errors.go.
 package main

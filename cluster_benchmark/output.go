@@ -17,21 +17,26 @@ import (
 
 // output is where the results of a run go. The fields of the first group are flags; open makes the files.
 type output struct {
-	dir    string
-	json   string
-	hgrm   string
-	quiet  bool
-	stdout io.Writer
-	stderr io.Writer
+	dir      string
+	json     string
+	hgrm     string
+	hlog     string
+	benchfmt string
+	quiet    bool
+	stdout   io.Writer
+	stderr   io.Writer
 	// prefix goes before the profile in the file's name.
 	prefix string
 
-	file       *os.File // under dir
-	rounds     int64    // bytes of file that hold whole rounds
-	written    bool     // file holds something
-	histograms *histograms
+	file       *os.File  // under dir
+	rounds     int64     // bytes of file that hold whole rounds
+	written    bool      // file holds something
+	histograms *files    // for hgrm
+	logs       *files    // for hlog
 	extra      io.Writer // for json; nil without
 	extraTo    *os.File  // to be closed; nil for standard output
+	benchTo    *os.File  // for benchfmt; nil without
+	bench      *result.BenchWriter
 }
 
 // open makes the files, so that a path that can't be used is known before anything is measured.
@@ -40,30 +45,51 @@ func (o *output) open(plan *setting.Plan, scenarios []setting.Scenario) error {
 	if o.file, err = result.Create(o.dir, o.prefix+plan.Profile, time.Now()); err != nil {
 		return usagef("--out %s: %v, want a directory that can be written to", quoted(o.dir), cause(err))
 	}
-	if o.histograms, err = openHistograms(o.hgrm, plan, scenarios); err != nil {
+	if o.histograms, err = openFiles("--hgrm", o.hgrm, result.WriteHGRM, plan, scenarios); err != nil {
 		return errors.Join(err, o.close())
 	}
+	if o.logs, err = openFiles("--hlog", o.hlog, result.WriteHLog, plan, scenarios); err != nil {
+		return errors.Join(err, o.close())
+	}
+	return o.openWhole()
+}
+
+// openWhole opens the files that hold the whole run, last, since that empties them.
+func (o *output) openWhole() error {
+	var err error
 	switch o.json {
 	case "":
 	case "-":
 		o.extra = o.stdout
-	default: // last, since it empties the file
+	default:
 		if o.extraTo, err = os.Create(o.json); err != nil {
 			err = usagef("--json %s: %v, want a file that can be written, or - for standard output", quoted(o.json), cause(err))
 			return errors.Join(err, o.close())
 		}
 		o.extra = o.extraTo
 	}
+	if o.benchfmt == "" {
+		return nil
+	}
+	if o.benchTo, err = os.Create(o.benchfmt); err != nil {
+		err = usagef("--benchfmt %s: %v, want a file that can be written", quoted(o.benchfmt), cause(err))
+		return errors.Join(err, o.close())
+	}
+	o.bench = result.NewBenchWriter(o.benchTo)
 	return nil
 }
 
 // keep saves a result as soon as it is there, whatever becomes of the round that it belongs to.
-func (o *output) keep(r *result.Result) error {
+func (o *output) keep(s setting.Scenario, r *result.Result) error {
+	logged := o.logs.write(s, r)
+	for i := range r.Series {
+		r.Series[i].Histogram = "" // which only the log holds
+	}
 	if err := result.WriteLine(o.file, r); err != nil {
 		return fmt.Errorf("--out %s: %w", quoted(o.dir), err)
 	}
 	o.written = true
-	return o.histograms.write(r)
+	return errors.Join(logged, o.histograms.write(s, r))
 }
 
 // round writes the results of a round, now that they are compared with its ceilings: over what keep saved of them, and to
@@ -90,6 +116,14 @@ func (o *output) round(results []result.Result) error {
 			return fmt.Errorf("--json %s: %w", quoted(o.json), err)
 		}
 	}
+	if o.bench == nil {
+		return nil
+	}
+	for i := range results {
+		if err := o.bench.Write(&results[i]); err != nil {
+			return fmt.Errorf("--benchfmt %s: %w", quoted(o.benchfmt), cause(err))
+		}
+	}
 	return nil
 }
 
@@ -111,8 +145,14 @@ func (o *output) finish(results []result.Result, interrupted bool, table func(io
 	if o.extraTo != nil {
 		fmt.Fprintf(w, "         %s\n", o.json)
 	}
+	if o.benchTo != nil {
+		fmt.Fprintf(w, "Benchmarks: %s\n", o.benchfmt)
+	}
 	for _, name := range o.histograms.written {
 		fmt.Fprintf(w, "Histogram: %s\n", name)
+	}
+	for _, name := range o.logs.written {
+		fmt.Fprintf(w, "Histogram log: %s\n", name)
 	}
 }
 
@@ -122,11 +162,15 @@ func (o *output) close() error {
 	if !o.written {
 		err = errors.Join(err, os.Remove(o.file.Name()))
 	}
-	if o.histograms != nil {
-		err = errors.Join(err, o.histograms.removeUnwritten())
+	for _, f := range []*files{o.histograms, o.logs} {
+		if f != nil {
+			err = errors.Join(err, f.removeUnwritten())
+		}
 	}
-	if o.extraTo != nil {
-		err = errors.Join(err, o.extraTo.Close())
+	for _, f := range []*os.File{o.extraTo, o.benchTo} {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
 	}
 	return err
 }

@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/millrace/millrace/cluster_benchmark/result"
+	"github.com/millrace/millrace/cluster_benchmark/setting"
 )
 
 // brief is a run of the ceiling that needs no disk.
@@ -28,7 +31,7 @@ func full(t *testing.T) string {
 // TestUnwritableFileKeepsTheTable: a file that fails once there are figures does not cost the figures.
 func TestUnwritableFileKeepsTheTable(t *testing.T) {
 	path := full(t)
-	for _, flag := range []string{"--json", "--hgrm"} {
+	for _, flag := range []string{"--json", "--hgrm", "--hlog", "--benchfmt"} {
 		dir := t.TempDir()
 		code, stdout, stderr := try(brief(flag, path, "--out", dir)...)
 		if code != exitFailed || !strings.Contains(stdout, "ceiling-handoff") || !strings.Contains(stdout, "Results: "+dir) {
@@ -68,6 +71,56 @@ func TestHistogramsAreTriedFirst(t *testing.T) {
 	}
 }
 
+// TestNamesOfSweeps: whatever a run sweeps, no two results have the same file.
+func TestNamesOfSweeps(t *testing.T) {
+	scenarios := []setting.Scenario{{Nodes: 3, Clients: 8, Store: "wal", Net: "tcp"}, {Nodes: 3, Clients: 8, Store: "memory", Net: "tcp"}}
+	plan := setting.Defaults()
+	f, err := openFiles("--hgrm", "", nil, &plan, scenarios)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.path = "x.hgrm"
+	if a, b := f.name("t", scenarios[0], 1), f.name("t", scenarios[1], 1); a != "x.t-3n-8c-0i-0b-0B-storewal-r1.hgrm" || b != "x.t-3n-8c-0i-0b-0B-storememory-r1.hgrm" {
+		t.Errorf("%s and %s", a, b)
+	}
+}
+
+// TestLogsAndBenchmarks: what other tools read is there, is named, and says what the results say.
+func TestLogsAndBenchmarks(t *testing.T) {
+	dir := t.TempDir()
+	hlog, bench := filepath.Join(dir, "x.hlog"), filepath.Join(dir, "x.txt")
+	code, stdout, stderr := try(brief("--hlog", hlog, "--benchfmt", bench, "--out", filepath.Join(dir, "out"), "--duration", "300ms")...)
+	if code != exitOK || !strings.Contains(stdout, "Histogram log: "+hlog+"\n") || !strings.Contains(stdout, "Benchmarks: "+bench+"\n") {
+		t.Fatalf("exit code %d, %s\n%s", code, stderr, stdout)
+	}
+	one := saved(t, filepath.Join(dir, "out"))[0]
+	f, err := os.Open(hlog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	reader, puts, intervals := hdrhistogram.NewHistogramLogReader(f), uint64(0), 0
+	for h, err := reader.NextIntervalHistogram(); h != nil || err != nil; h, err = reader.NextIntervalHistogram() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		puts += uint64(h.TotalCount())
+		intervals++
+	}
+	if puts != one.Ops || intervals != 3 {
+		t.Errorf("the log holds %d puts in %d intervals, want %d in 3", puts, intervals, one.Ops)
+	}
+	text, err := os.ReadFile(bench)
+	if want := fmt.Sprintf("-%d %d ", one.GOMAXPROCS, one.Ops); err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("no %q in %v\n%s", want, err, text)
+	}
+	for _, p := range one.Series {
+		if p.Histogram != "" {
+			t.Errorf("the results hold the histograms of intervals")
+		}
+	}
+}
+
 // TestStandardOutputThatFails: whoever reads it must not take half of it for all.
 func TestStandardOutputThatFails(t *testing.T) {
 	f, err := os.OpenFile(full(t), os.O_WRONLY, 0)
@@ -89,7 +142,7 @@ func TestRoundIsWrittenOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &output{file: f, histograms: &histograms{}}
+	o := &output{file: f, histograms: &files{}, logs: &files{}}
 	read := func() string {
 		results, err := result.ReadFile(f.Name())
 		if err != nil {
@@ -105,7 +158,7 @@ func TestRoundIsWrittenOver(t *testing.T) {
 		a := result.Result{Schema: 1, Key: result.Key{Target: "a"}, Round: round}
 		b := result.Result{Schema: 1, Key: result.Key{Target: "b"}, Round: round, FirstError: strings.Repeat("long ", 1000)}
 		for _, r := range []*result.Result{&b, &a} {
-			if err := o.keep(r); err != nil {
+			if err := o.keep(setting.Scenario{}, r); err != nil {
 				t.Fatal(err)
 			}
 		}

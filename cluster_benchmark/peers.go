@@ -201,6 +201,7 @@ func (r *runner) elsewhere(ctx context.Context, c peer.Command, name string, s s
 	return c.Measure(ctx, peer.Request{
 		Schema: peer.RequestSchema, Profile: r.plan.Profile, Target: name, Round: round, Scenario: s,
 		Warmup: warmup.Seconds(), Duration: duration.Seconds(), Dir: dir, GOGC: measure.GCPercent,
+		Intervals: r.out.hlog != "",
 	}, r.progress.Say)
 }
 

@@ -101,7 +101,7 @@ func (r *runner) round(ctx context.Context, s setting.Scenario, round int) error
 		}
 		if one != nil {
 			r.results = append(r.results, *one)
-			failure = errors.Join(failure, r.out.keep(one))
+			failure = errors.Join(failure, r.out.keep(s, one))
 		}
 	}
 	// In the order of the plan, whichever came first this time.
@@ -134,7 +134,7 @@ func (r *runner) here(ctx context.Context, name string, s setting.Scenario, roun
 		Open: func(ctx context.Context, s setting.Scenario, dir string) (target.Target, error) {
 			return target.Open(ctx, name, s, dir)
 		},
-		Build: r.build, Machine: r.machine, Progress: r.progress,
+		Build: r.build, Machine: r.machine, Progress: r.progress, Intervals: r.out.hlog != "",
 	}
 	job.Warmup, job.Duration = r.plan.Times(name)
 	if s.Store == setting.StoreWAL {

@@ -38,6 +38,9 @@ type Config struct {
 	Arrivals Arrivals // with a rate
 	Warmup   time.Duration
 	Duration time.Duration
+	// Intervals says that each interval of the series is to keep its histogram, which is encoded when it is over: about a
+	// millisecond of a client's time.
+	Intervals bool
 }
 
 // Run is load being made. Its methods may be called from any goroutine.
@@ -66,7 +69,7 @@ func start(cfg Config, source Source, newPauser func() pauser) *Run {
 	r := &Run{
 		cfg: cfg, source: source,
 		stopped: make(chan struct{}), warm: make(chan struct{}), over: make(chan struct{}), drained: make(chan struct{}),
-		warmEnd: int64(cfg.Warmup), interval: Interval(cfg.Duration), series: newSeries(),
+		warmEnd: int64(cfg.Warmup), interval: Interval(cfg.Duration), series: newSeries(cfg.Intervals),
 	}
 	r.shards = newShards(r.series, cfg.Rate > 0)
 	for i := range cfg.Clients {

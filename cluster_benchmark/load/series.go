@@ -30,6 +30,8 @@ type Point struct {
 	Ops uint64
 	// P50, P99 and Max are nanoseconds, 0 without an answer.
 	P50, P99, Max int64
+	// Histogram is the encoded histogram of nanoseconds where [Config].Intervals asks for it, "" without an answer.
+	Histogram string
 }
 
 // beyond is the interval of all answers after the measured time.
@@ -41,6 +43,8 @@ const openMax = intervalsMin
 // series gathers the intervals of all shards. A client brings what it kept of an interval when it is answered in a later
 // one, so that something may come late.
 type series struct {
+	keep bool // each interval's histogram
+
 	// mu guards all below. No owner would do: shards bring an interval each now and then.
 	mu     sync.Mutex
 	points []Point                         // by interval; only open ones miss their percentiles
@@ -48,7 +52,9 @@ type series struct {
 	spare  []*hdrhistogram.Histogram       // empty, to be used again
 }
 
-func newSeries() *series { return &series{open: map[int]*hdrhistogram.Histogram{}} }
+func newSeries(keep bool) *series {
+	return &series{keep: keep, open: map[int]*hdrhistogram.Histogram{}}
+}
 
 // merge adds what a shard has of an interval.
 func (s *series) merge(interval int, h *hdrhistogram.Histogram) {
@@ -102,9 +108,21 @@ func (s *series) close(interval int) {
 	}
 	p := &s.points[interval]
 	p.P50, p.P99 = h.ValueAtPercentile(50), h.ValueAtPercentile(99)
+	if s.keep {
+		p.Histogram = encode(h)
+	}
 	delete(s.open, interval)
 	h.Reset()
 	s.spare = append(s.spare, h)
+}
+
+// encode returns a histogram as results and logs hold it.
+func encode(h *hdrhistogram.Histogram) string {
+	text, err := h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	if err != nil {
+		panic("BUG: a histogram of our own can't be encoded: " + err.Error())
+	}
+	return string(text)
 }
 
 // finish returns the intervals of a measured time, the last of which may be shorter.

@@ -82,7 +82,7 @@ func TestSeriesOfALateClient(t *testing.T) {
 		now int // the interval that others have reached
 		p50 int64
 	}{{0, 9 * ms}, {1, 9 * ms}, {19, 9 * ms}, {20, ms}, {50, ms}} {
-		series := newSeries()
+		series := newSeries(false)
 		one := newShards(series, false)[0]
 		one.add(0, []sample{{ms, 10}}, nil)
 		if c.now > 0 {

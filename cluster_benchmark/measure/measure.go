@@ -64,6 +64,8 @@ type Job struct {
 	Machine                result.Machine
 	Library, Configuration string
 	WALBackend             string
+	// Intervals says that each interval of the result's series is to carry its histogram.
+	Intervals bool
 	// Progress is told where the measurement stands.
 	Progress *show.Progress
 }
@@ -95,6 +97,7 @@ func (j *Job) Run(ctx context.Context) (*result.Result, error) {
 	begun := load.Start(load.Config{
 		Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch, Payload: s.Payload,
 		Rate: float64(s.Rate), Arrivals: load.Arrivals(s.Arrivals), Warmup: j.Warmup, Duration: j.Duration,
+		Intervals: j.Intervals,
 	}, t)
 	watch := j.Progress.Watch(j.label(), begun, j.Warmup, j.Duration)
 	readErr := observe(ctx, begun, t, watch, one)
@@ -130,7 +133,7 @@ func (j *Job) newResult() *result.Result {
 	return &result.Result{
 		Schema: result.Schema, Profile: j.Profile, Build: j.Build, Machine: j.Machine,
 		Started: time.Now(), Round: j.Round, Key: Key(j.Target, j.Scenario, j.WALBackend),
-		GOGC: j.GOGC, GOMAXPROCS: runtime.GOMAXPROCS(0), Library: j.Library, Configuration: j.Configuration,
+		Warmup: j.Warmup.Seconds(), GOGC: j.GOGC, GOMAXPROCS: runtime.GOMAXPROCS(0), Library: j.Library, Configuration: j.Configuration,
 	}
 }
 
@@ -200,6 +203,7 @@ func finish(begun *load.Run, t target.Target, one *result.Result) (finished bool
 	for _, p := range m.Series {
 		one.Series = append(one.Series, result.Interval{
 			End: p.End.Seconds(), Ops: p.Ops, P50: float64(p.P50) / 1e3, P99: float64(p.P99) / 1e3, Max: float64(p.Max) / 1e3,
+			Histogram: p.Histogram,
 		})
 	}
 	if m.FirstError != nil {

@@ -136,6 +136,24 @@ func TestStagesAreOfTheMeasuredTime(t *testing.T) {
 	})
 }
 
+// TestIntervals: who asks gets the histogram of each interval, and together they hold what was answered in time.
+func TestIntervals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := job(newFakeTarget(10 * time.Millisecond))
+		j.Intervals = true
+		one, err := j.Run(t.Context())
+		if err != nil || len(one.Series) != 10 {
+			t.Fatalf("%v, %+v", err, one)
+		}
+		for i, p := range one.Series {
+			h, err := hdrhistogram.Decode([]byte(p.Histogram))
+			if err != nil || h.TotalCount() != int64(p.Ops) || h.Max() < 9_990_000 || h.Max() > 10_010_000 {
+				t.Errorf("interval %d: %v, %+v, want the histogram of %d puts of 10 ms", i, err, h, p.Ops)
+			}
+		}
+	})
+}
+
 // TestResultSaysWhatItIsOf: whatever a job says of itself stands in its result.
 func TestResultSaysWhatItIsOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -145,7 +163,7 @@ func TestResultSaysWhatItIsOf(t *testing.T) {
 		j.Scenario.Nodes, j.Scenario.Store, j.Scenario.Net = 5, setting.StoreWAL, setting.NetTCP
 		one, err := j.Run(t.Context())
 		want := result.Key{Target: "fake", Nodes: 5, Groups: 1, Clients: 1, Inflight: 1, Batch: 1, Payload: 16, Store: "wal", WALBackend: "tan", Net: "tcp"}
-		if err != nil || one.Key != want || one.Schema != 1 || one.Profile != "quick" || one.Round != 3 || one.GOGC != GCPercent ||
+		if err != nil || one.Key != want || one.Schema != 1 || one.Profile != "quick" || one.Round != 3 || one.GOGC != GCPercent || one.Warmup != 1 ||
 			one.Version != "v1" || one.Machine.CPU != "cpu" || one.Library != j.Library || one.Configuration != j.Configuration {
 			t.Errorf("%v, %+v", err, one)
 		}

@@ -25,6 +25,8 @@ type Request struct {
 	Duration float64          `json:"duration_s"`
 	Dir      string           `json:"dir"` // an empty directory that the target may use; who asks removes it
 	GOGC     int              `json:"gogc"`
+	// Intervals asks for the histogram of each interval of the series.
+	Intervals bool `json:"interval_histograms,omitempty"`
 }
 
 // seconds returns a time of a request.

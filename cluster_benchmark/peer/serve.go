@@ -114,7 +114,7 @@ func (p Peer) job(q Request, t Target, words io.Writer) *measure.Job {
 		Profile: q.Profile, Target: t.Name, Round: q.Round, Scenario: q.Scenario,
 		Warmup: seconds(q.Warmup), Duration: seconds(q.Duration), Dir: q.Dir, GOGC: q.GOGC, Open: t.Open,
 		Build: p.Build, Machine: result.ThisMachine(q.Dir), Library: t.Library, Configuration: t.Configuration,
-		Progress: show.NewLines(words),
+		Intervals: q.Intervals, Progress: show.NewLines(words),
 	}
 	if j.Build == (result.Build{}) {
 		j.Build = result.ThisBuild()

@@ -2,7 +2,7 @@
 // round, with what is needed to judge it: the conditions, the figures, the safety verdict.
 //
 //	run, peers ----> [Result] ----> results/<time>-<profile>.jsonl   never overwritten
-//	                         \----> --json, --hgrm
+//	                         \----> --json; for other tools --hgrm, --hlog, --benchfmt
 //	compare, scripts <---- [ReadFile] ---- [Groups]: the rounds of one scenario, and their medians
 //
 // # Promises
@@ -17,6 +17,10 @@
 //     intake, quorum, apply and answer add up to the latency; wal_write, wal_sync and network lie within quorum.
 //     "stage_histograms" has their histograms as "histogram" has the latency's. A stage that a run does not have is left out.
 //   - A .hgrm file is the text of HdrHistogram's percentile distribution, values in microseconds, as its plotters read it.
+//     A .hlog file is an HdrHistogram log, values in nanoseconds, with an interval a line. Comments in both say what was
+//     measured, with what, where and when.
+//   - Go's benchmark format has a line per result: benchstat takes the rounds together and compares two files. Its
+//     configuration lines tell machines apart; comments tell versions apart, so that they are compared.
 //   - A ceiling carries the keys of the scenario it was measured for (nodes, store, net), although it has no such thing,
 //     so that both can be matched; "safety" is null there and "wal_backend" empty.
 //   - cpu_s, wal_bytes, wal_syncs and frames are what was added between two readings, one at each end of the measured
@@ -29,6 +33,6 @@
 //
 // # Reading order
 //
-// result.go, the line; stages.go; encoding.go, histograms in it; file.go, files of lines; group.go, rounds and medians; hgrm.go;
-// build.go, machine.go and usage.go; errors.go.
+// result.go, the line; stages.go; encoding.go, histograms in it; file.go, files of lines; group.go, rounds and medians;
+// hgrm.go, benchfmt.go and conditions.go, files for other tools; build.go, machine.go and usage.go; errors.go.
 package result

@@ -13,6 +13,8 @@ import (
 
 // Machine says where was measured. What the system does not tell is "unknown" or 0.
 type Machine struct {
+	OS         string `json:"os"`   // as Go says it: linux
+	Arch       string `json:"arch"` // amd64
 	CPU        string `json:"cpu"`
 	Cores      int    `json:"cores"`
 	Memory     uint64 `json:"memory_bytes"`
@@ -24,7 +26,7 @@ const unknown = "unknown"
 
 // ThisMachine describes this machine and the filesystem that holds dir.
 func ThisMachine(dir string) Machine {
-	m := Machine{CPU: unknown, Cores: runtime.NumCPU(), Kernel: unknown, Filesystem: filesystem(dir)}
+	m := Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPU: unknown, Cores: runtime.NumCPU(), Kernel: unknown, Filesystem: filesystem(dir)}
 	if info, err := cpu.Info(); err == nil && len(info) > 0 && info[0].ModelName != "" {
 		m.CPU = info[0].ModelName
 	}

@@ -57,6 +57,9 @@ type Interval struct {
 	P50 float64 `json:"p50"`
 	P99 float64 `json:"p99"`
 	Max float64 `json:"max"`
+	// Histogram is what [WriteHLog] writes: encoded like that of the whole, for who asked for it and "" otherwise. A file
+	// of results does not hold it.
+	Histogram string `json:"histogram,omitempty"`
 }
 
 // Generator says how the puts of an open loop were issued. What it counts was due in the measured time.
@@ -96,6 +99,8 @@ type Result struct {
 	Key
 	GOGC       int `json:"gogc"`
 	GOMAXPROCS int `json:"gomaxprocs"`
+	// Warmup is the time under load between Started and the measured time.
+	Warmup float64 `json:"warmup_s"`
 	// Library is the module path and version of another library that was measured, Configuration how it is set up, on a
 	// line. Both are empty for this engine and for ceilings.
 	Library       string `json:"library,omitempty"`
