@@ -156,7 +156,7 @@ func TestRunOpenLoop(t *testing.T) {
 			t.Errorf("result %d: %+v and %d measured, want %v", i, *g, r.Histogram.TotalCount(), due)
 		}
 	}
-	for _, want := range []string{"due/s", "late p99", "constant arrivals", "x.millrace-3n-16c-2i-1b-128B-800ps-r1.hgrm"} {
+	for _, want := range []string{"due/s", "late p99", "constant arrivals", "x.millrace-3n-16c-2i-1b-128B-rate800-r1.hgrm"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)
 		}
