@@ -4,6 +4,10 @@
 //	quick.yaml      what this machine does in under a minute, with the ceilings beside it
 //	minimized.yaml  openraft's published benchmark, to the letter
 //	durable.yaml    many puts in flight, every one fsynced on a quorum
+//	latency.yaml    one client, one put at a time
+//	pipelined.yaml, batch.yaml, sweep-clients.yaml, sweep-payload.yaml
+//	                one setting varied: puts in flight, puts in a call, clients, payload
+//	open-loop.yaml  puts that become due at a rate, up to saturation; finds the knee
 //
 // # Promises
 //

@@ -11,7 +11,9 @@ import (
 var files embed.FS
 
 // order is how profiles are listed: the one to begin with first.
-var order = []string{"quick", "minimized", "durable"}
+var order = []string{
+	"quick", "minimized", "durable", "latency", "pipelined", "batch", "sweep-clients", "sweep-payload", "open-loop",
+}
 
 // Names returns the names of all profiles, the one to begin with first.
 func Names() []string { return append([]string(nil), order...) }

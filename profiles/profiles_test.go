@@ -30,7 +30,7 @@ func TestEveryFileIsListed(t *testing.T) {
 
 func TestUnknownProfile(t *testing.T) {
 	for _, name := range []string{"slow", "", "../quick", "quick.yaml", "a/quick"} {
-		if _, err := Read(name); err == nil || !strings.Contains(err.Error(), "known: quick, minimized, durable") {
+		if _, err := Read(name); err == nil || !strings.Contains(err.Error(), "known: quick, minimized, durable, latency") {
 			t.Errorf("read %q: %v, want an error that names the profiles", name, err)
 		}
 	}

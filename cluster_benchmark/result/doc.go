@@ -13,6 +13,8 @@
 //     its readers in every language take. "series" is the measured time in intervals of a second, in short runs less.
 //   - In an open loop (rate above 0) latency is from when a put was due. The histogram holds every put that was due in the
 //     measured time, also those that were issued or answered after it; "ops" counts those answered within it.
+//   - The knee of an open loop is the highest rate up to which 99 % of what was due is answered in the measured time, at a
+//     p99 of at most 5 times the lowest of all rates.
 //   - "stages_us" is where the time of puts went, by the stages that package engine defines, of some puts chosen by chance:
 //     intake, quorum, apply and answer add up to the latency; wal_write, wal_sync and network lie within quorum.
 //     "stage_histograms" has their histograms as "histogram" has the latency's. A stage that a run does not have is left out.
@@ -33,6 +35,6 @@
 //
 // # Reading order
 //
-// result.go, the line; stages.go; encoding.go, histograms in it; file.go, files of lines; group.go, rounds and medians;
+// result.go, the line; stages.go; encoding.go, histograms in it; file.go, files of lines; group.go, rounds and medians; knee.go;
 // hgrm.go, benchfmt.go and conditions.go, files for other tools; build.go, machine.go and usage.go; errors.go.
 package result

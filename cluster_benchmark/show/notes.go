@@ -67,6 +67,7 @@ func notes(w io.Writer, results []result.Result) {
 		}
 	}
 	generated(w, results)
+	knees(w, results)
 	if rounds > 1 {
 		fmt.Fprintf(w, "Medians over %d rounds.\n", rounds)
 	}
@@ -106,6 +107,21 @@ func generated(w io.Writer, results []result.Result) {
 	} {
 		if len(note.of) > 0 {
 			fmt.Fprintf(w, "%s:\n    %s\n", note.what, strings.Join(note.of, "\n    "))
+		}
+	}
+}
+
+// knees says up to which rate each target kept up, where there are rates enough to tell.
+func knees(w io.Writer, results []result.Result) {
+	for _, k := range result.Knees(result.Groups(results)) {
+		switch {
+		case k.Rate == 0:
+			fmt.Fprintf(w, "Knee: %s, below %s/s, the lowest rate: %.1f %% answered in time.\n", k.Key.Target, count(k.Next), 100*k.Answered)
+		case k.Next == 0:
+			fmt.Fprintf(w, "Knee: %s, not reached at %s/s, the highest rate.\n", k.Key.Target, count(k.Rate))
+		default:
+			fmt.Fprintf(w, "Knee: %s, %s/s; at %s/s %.1f %% are answered in time and p99 is %s times its lowest.\n", k.Key.Target,
+				count(k.Rate), count(k.Next), 100*k.Answered, significant(k.Times))
 		}
 	}
 }
