@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -275,5 +276,40 @@ func TestLogIsCut(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestLogIsCutByItself puts so much that the library cuts the log as it is configured to.
+func TestLogIsCutByItself(t *testing.T) {
+	opened, err := open(t.Context(), tanLog, setting.Scenario{Nodes: 3, Clients: 1, Store: setting.StoreMemory, Net: setting.NetInproc}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := opened.(*cluster)
+	puts := make([][]byte, 1024)
+	for n := 0; n < logsKept+2*snapshotAfter; n += len(puts) {
+		if _, err := c.leading().ProposeBatch(t.Context(), puts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for _, n := range c.nodes {
+		reader, err := n.host.GetLogReader(group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = c.await(ctx, func() error {
+			if first, last := reader.GetRange(); first < 1000 {
+				return fmt.Errorf("the log still has entries %d to %d", first, last)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("%s: %v", n.name(), err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -22,8 +22,8 @@ func with(l logEngine) peer.Target {
 	return peer.Target{
 		Name:    "dragonboat-" + string(l),
 		Library: peer.Library(libraries...),
-		Configuration: "log engine " + string(l) + ", in memory on its MemFS; NoOP sessions, concurrent state machine with batched updates, " +
-			"one worker per stage, its TCP or chan transport, RTT 10 ms",
+		Configuration: "log in " + string(l) + ", in memory on the library's MemFS; NoOP session, concurrent state machine, a worker per stage, " +
+			"own TCP transport or its channels, ticks of 10 ms, ErrSystemBusy waited out",
 		WALBackend: string(l),
 		Open: func(ctx context.Context, s setting.Scenario, dir string) (target.Target, error) {
 			return open(ctx, l, s, dir)
