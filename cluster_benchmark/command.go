@@ -135,6 +135,10 @@ A client is a goroutine blocked in Propose; with --inflight N the same goroutine
 closed loop: who waits does not put. With --rate puts become due at a rate of their own, whatever is answered, and latency
 is from when a put was due: clients x inflight goroutines carry them, and where all are busy the put's clock goes on.
 
+With --read-ratio a client's next step is by chance a read, linearizable in any case: --read says how. Reads have figures of
+their own, and one that misses a put which any client had been answered before fails the safety check. Ceilings have nothing
+to read and are left out, which a line says.
+
 Exit code: 0 when all is well; 1 when a safety check failed or could not be made, no put was answered in the measured
 time, a target came out above its ceiling, the generator of an open loop fell behind, or the run could not be made; 2 for
 a bad flag, profile or value; 130 when ctrl-C or SIGTERM ended it early and nothing else is wrong. What was measured is
@@ -144,7 +148,7 @@ Every target runs with GOGC=400, which each result says.
 
 What the profiles say, where no flag overrides it: the defaults, but for
 ` + profileValues() + `
-Not there yet: reads; several groups; a process for each node; other log backends; connections with TLS; times of the
+Not there yet: several groups; a process for each node; other log backends; connections with TLS; times of the
 stages within a put; HTML reports; faults under load.`,
 		Example: `  cluster_benchmark run quick
   cluster_benchmark run minimized --clients 1,256 --target millrace,ceiling-handoff --rounds 3

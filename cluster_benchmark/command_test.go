@@ -24,7 +24,7 @@ func TestBadArguments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --duration, --warmup, --store, --net, --stages, --rounds, --out, --json, --hgrm, --hlog, --benchfmt, --quiet, --help"
+	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --read-ratio, --read, --duration, --warmup, --store, --net, --stages, --rounds, --out, --json, --hgrm, --hlog, --benchfmt, --quiet, --help"
 	aTime := "with its unit, as 500ms, 10s or 1m30s"
 	for _, c := range []struct {
 		args string
@@ -33,16 +33,20 @@ func TestBadArguments(t *testing.T) {
 		{"bench", `unknown command "bench", want list, run, peers or compare`},
 		{"list all", `list: argument "all", want none`},
 		{"list --clients 1", `--clients: unknown flag of "list", want one of --help`},
-		{"run", "run: 0 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, or a path to a YAML file"},
-		{"run quick durable", "run: 2 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, or a path to a YAML file"},
-		{"run slow", `unknown profile "slow", known: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, or a path to a YAML file`},
-		{"run ./no.yaml", "profile ./no.yaml: no such file or directory, want a YAML file or one of quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop"},
-		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, rate, arrivals, duration, warmup, ceiling_duration, ceiling_warmup, store, net, stages, rounds, about`},
+		{"run", "run: 0 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file"},
+		{"run quick durable", "run: 2 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file"},
+		{"run slow", `unknown profile "slow", known: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file`},
+		{"run ./no.yaml", "profile ./no.yaml: no such file or directory, want a YAML file or one of quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix"},
+		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, rate, arrivals, read_ratio, read, duration, warmup, ceiling_duration, ceiling_warmup, store, net, stages, rounds, about`},
 		{"run quick --rate 0.5", "--rate 0.5: want different integers from 0 to 10000000, separated by commas"},
 		{"run quick --arrivals constant", "--arrivals constant: want a rate beside it, which is 0"},
 		{"run quick --arrivals uniform", "--arrivals uniform: want poisson or constant"},
 		{"run quick --rate 5000 --clients 1000 --inflight 100", "--inflight 100: want at most 65 beside clients 1000 and a rate, since each put outstanding then has a goroutine"},
-		{"run quick --read-ratio 0.5", `--read-ratio: unknown flag of "run", want one of ` + flags},
+		{"run quick --read-ratio 1", "--read-ratio 1: want different numbers from 0 to 0.999, separated by commas"},
+		{"run quick --read stale", "--read stale: want different names out of linearizable, lease, follower, separated by commas"},
+		{"run quick --read lease", "--read lease: want a read-ratio beside it, which is 0"},
+		{"run quick --read-ratio 0.5 --inflight 4", "--inflight 4: want 1 beside read-ratio 0.5, since a client then reads or puts, one at a time"},
+		{"run quick --read-ratio 0.5 --read follower --nodes 1", "--read follower: want nodes 2 or more beside it: one alone has no follower"},
 		{"run quick --groups=5", `--groups: unknown flag of "run", want one of ` + flags},
 		{"run quick -c 5", `-c: unknown flag of "run", want one of ` + flags},
 		{"run quick --clients", "--clients: no value, want different integers from 1 to 65536, separated by commas"},
@@ -67,8 +71,8 @@ func TestBadArguments(t *testing.T) {
 		{"run quick --json=", `--json "": want a file that can be written, or - for standard output`},
 		{"run quick --hgrm=", `--hgrm "": want a file that can be written`},
 		{"run quick --out=", `--out "": want a directory that can be written to`},
-		{"peers quick durable", "peers: 2 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, or a path to a YAML file"},
-		{"peers slow", `unknown profile "slow", known: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, or a path to a YAML file`},
+		{"peers quick durable", "peers: 2 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file"},
+		{"peers slow", `unknown profile "slow", known: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file`},
 		{"peers --peer raft", "--peer raft: want different names out of etcd, etcd-new, hashicorp, dragonboat-tan, dragonboat-pebble, openraft, separated by commas"},
 		{"peers --clients 0", "--clients 0: want different integers from 1 to 65536, separated by commas"},
 		{"peers --out " + file, "--out " + file + ": not a directory, want a directory that can be written to"},
@@ -113,7 +117,7 @@ func TestHelp(t *testing.T) {
 		{"--help", []string{"list", "run", "peers", "compare"}},
 		{"", []string{"list", "run", "peers", "compare"}},
 		{"run --help", []string{"--clients LIST", "different integers from 1 to 65536", "memory or wal", "GOGC=400", "130 when ctrl-C or SIGTERM", "run PROFILE",
-			"  defaults        --target millrace --nodes 3 --clients 256", "  minimized       --clients 1,64,256,1024,4096 --payload 0", "--rate LIST", "--arrivals VALUE", "Not there yet: reads"}},
+			"  defaults        --target millrace --nodes 3 --clients 256", "  minimized       --clients 1,64,256,1024,4096 --payload 0", "--rate LIST", "--arrivals VALUE", "--read-ratio LIST", "Not there yet: several groups"}},
 		{"run -h", []string{"--hgrm"}},
 		{"list --help", []string{"profiles, targets, stores, networks and other libraries"}},
 		{"peers --help", []string{"--peer LIST", "--clients LIST", "--rounds", "by default minimized", "--hgrm FILE", "fresh process"}},
@@ -129,7 +133,7 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%q says nothing of %q:\n%s", c.args, w, stdout)
 			}
 		}
-		for _, absent := range []string{"--groups", "--processes", "--wal-backend", "--read-ratio", "chaos", "completion", "  measure "} {
+		for _, absent := range []string{"--groups", "--processes", "--wal-backend", "chaos", "completion", "  measure "} {
 			if strings.Contains(stdout, absent) {
 				t.Errorf("%q offers %s, which does not exist", c.args, absent)
 			}

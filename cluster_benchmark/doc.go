@@ -42,9 +42,9 @@
 //
 // # What is not there yet
 //
-// The commands report and chaos; the flags --read-ratio, --groups, --processes and --wal-backend; TLS and
+// The commands report and chaos; the flags --groups, --processes and --wal-backend; TLS and
 // plain connections in --net. Fields of results that go with these flags hold what every run
-// does today: read_ratio 0, one group, one process, "tidwall".
+// does today: one group, one process, "tidwall".
 //
 // # Reading order
 //

@@ -72,6 +72,11 @@ func (e *absentError) Error() string {
 	return fmt.Sprintf("%d %s failed, the first: %v; results: %s", len(e.failed), noun, &e.failed[0], e.file)
 }
 
+// nothingError says that no target could be measured in any scenario. A run returns it; main exits with 1.
+type nothingError struct{ first string }
+
+func (e *nothingError) Error() string { return "nothing was measured: " + e.first }
+
 // servedError is what a measurement for another process ended with. The command measure returns it; main exits with the
 // code that package peer gives it.
 type servedError struct{ error }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/millrace/millrace/cluster_benchmark/measure"
+	"github.com/millrace/millrace/cluster_benchmark/peer"
 	"github.com/millrace/millrace/cluster_benchmark/result"
 	"github.com/millrace/millrace/cluster_benchmark/setting"
 	"github.com/millrace/millrace/cluster_benchmark/show"
@@ -35,13 +36,17 @@ type runner struct {
 
 // newRunner returns a runner that measures in this process.
 func newRunner(plan setting.Plan, out *output) *runner {
-	r := &runner{plan: plan, out: out, table: show.Table, build: build()}
+	r := &runner{plan: plan, out: out, build: build()}
 	r.make = r.here
+	r.table = func(w io.Writer, results []result.Result) {
+		show.Table(w, results)
+		show.Absent(w, r.absences())
+	}
 	return r
 }
 
 // run makes a run and writes its results. Errors: a usage error, when a file can't be made; [unusableError];
-// [absentError]; what kept a target from being measured or a result from being written; [errInterrupted] when nothing else is wrong.
+// [absentError]; [nothingError]; what kept a target from being measured or a result from being written; [errInterrupted] when nothing else is wrong.
 // All but the first leave what was measured written and shown.
 func (r *runner) run(ctx context.Context) error {
 	scenarios, err := r.plan.Scenarios()
@@ -74,6 +79,9 @@ func (r *runner) outcome(failure error) error {
 	if failed := r.failed(); len(failed) > 0 {
 		wrong = append(wrong, &absentError{failed, r.out.file.Name()})
 	}
+	if len(r.results) == 0 && len(r.absent) > 0 {
+		wrong = append(wrong, &nothingError{r.absent[0].Error()})
+	}
 	wrong = append(wrong, failure)
 	if err := errors.Join(wrong...); err != nil || !r.interrupted {
 		return err
@@ -94,7 +102,7 @@ func (r *runner) round(ctx context.Context, s setting.Scenario, round int) error
 		one, err := r.measure(ctx, target, s, round)
 		switch {
 		case err == nil:
-		case r.goesOn:
+		case r.goesOn, errors.Is(err, peer.ErrUnsupported):
 			r.absent = append(r.absent, absence{target, s, round, err})
 		default:
 			failure = fmt.Errorf("%s, %d clients, round %d: %w", target, s.Clients, round, err)

@@ -8,6 +8,7 @@
 //	pipelined.yaml, batch.yaml, sweep-clients.yaml, sweep-payload.yaml
 //	                one setting varied: puts in flight, puts in a call, clients, payload
 //	open-loop.yaml  puts that become due at a rate, up to saturation; finds the knee
+//	read-mix.yaml   reads beside puts, made in each of the ways there are
 //
 // # Promises
 //

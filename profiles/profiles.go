@@ -13,6 +13,7 @@ var files embed.FS
 // order is how profiles are listed: the one to begin with first.
 var order = []string{
 	"quick", "minimized", "durable", "latency", "pipelined", "batch", "sweep-clients", "sweep-payload", "open-loop",
+	"read-mix",
 }
 
 // Names returns the names of all profiles, the one to begin with first.

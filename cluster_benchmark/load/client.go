@@ -43,6 +43,8 @@ type client struct {
 	errors     uint64
 	firstError error
 
+	reads *reading // nil without
+
 	// Of a carrier alone.
 	serials []uint64
 	lates   []sample    // how late the calls in samples were issued
@@ -55,7 +57,7 @@ type client struct {
 // newClient returns one that writes into a book of its own.
 func newClient(r *Run, number int) *client {
 	book := safety.NewBook(number, r.cfg.Payload)
-	c := &client{run: r, shard: r.shards[number%len(r.shards)], book: &book}
+	c := &client{run: r, shard: r.shards[number%len(r.shards)], book: &book, reads: newReading(r, number)}
 	c.intervalEnd = r.warmEnd + int64(r.interval)
 	random := rand.New(rand.NewPCG(uint64(number), 1))
 	for range r.cfg.Batch {
@@ -97,6 +99,8 @@ func (c *client) loop() {
 		return
 	}
 	switch {
+	case c.reads != nil:
+		c.mixed()
 	case c.run.cfg.Inflight > 1:
 		c.windows()
 	case c.run.cfg.Batch > 1:
@@ -305,7 +309,7 @@ func (c *client) find() bool {
 			return true
 		}
 		c.note(err)
-		if errors.Is(err, ErrGone) || !c.pause() {
+		if isGone(err) || !c.pause() {
 			return false
 		}
 	}
@@ -326,6 +330,8 @@ func (c *client) pause() bool {
 		return false
 	}
 }
+
+func isGone(err error) bool { return errors.Is(err, ErrGone) }
 
 func (c *client) note(err error) {
 	if c.firstError == nil {

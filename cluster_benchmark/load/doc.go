@@ -40,6 +40,9 @@
 //   - The generator is measured too ([Generator]): how late it issued when a carrier was free, how many puts found none, how
 //     many it owes at the end.
 //   - Each put's fate is written into its client's [safety.Book]: acknowledged, unknown or refused.
+//   - Where there are reads, each client reads or puts, one at a time, by a chance that is the same in every run. A read
+//     must see every put that any client had been answered when it began; one that does not is counted ([Reads].Stale).
+//     Reads have a histogram and counts of their own, by the same rules as puts; the series is of puts alone.
 //   - No goroutine is left when [Run.Drain] has returned true.
 //
 // # Decisions
@@ -71,5 +74,5 @@
 // # Reading order
 //
 // load.go, a run from start to drain; client.go, the three closed loops; arrivals.go, schedule.go, carrier.go and pause.go,
-// the open one; shard.go and series.go, histograms; errors.go.
+// the open one; read.go; shard.go and series.go, histograms; errors.go.
 package load

@@ -36,8 +36,11 @@ type Config struct {
 	// loop, in which a client puts when it has its answer. In an open loop Clients x Inflight calls can be outstanding.
 	Rate     float64
 	Arrivals Arrivals // with a rate
-	Warmup   time.Duration
-	Duration time.Duration
+	// ReadRatio is which part of what a client does is a read, 0 or more and below 1. Above 0 the source must be a
+	// [ReadSource], and it needs Inflight 1, Batch 1 and no rate.
+	ReadRatio float64
+	Warmup    time.Duration
+	Duration  time.Duration
 	// Intervals says that each interval of the series is to keep its histogram, which is encoded when it is over: about a
 	// millisecond of a client's time.
 	Intervals bool
@@ -60,6 +63,8 @@ type Run struct {
 	shards   []*shard
 	schedule *schedule // of an open loop, else nil
 	clients  []*client // in an open loop carriers
+	// acknowledged is the highest index that a put was answered with, where there are reads.
+	acknowledged atomic.Uint64
 }
 
 // Start starts the clients and, once all are there, the clock.
@@ -71,7 +76,7 @@ func start(cfg Config, source Source, newPauser func() pauser) *Run {
 		stopped: make(chan struct{}), warm: make(chan struct{}), over: make(chan struct{}), drained: make(chan struct{}),
 		warmEnd: int64(cfg.Warmup), interval: Interval(cfg.Duration), series: newSeries(cfg.Intervals),
 	}
-	r.shards = newShards(r.series, cfg.Rate > 0)
+	r.shards = newShards(r.series, cfg)
 	for i := range cfg.Clients {
 		if cfg.Rate > 0 {
 			r.clients = append(r.clients, newCarriers(r, i)...)
@@ -203,6 +208,8 @@ type Measurement struct {
 	Books []*safety.Book
 	// Generator is how the puts of an open loop were issued, nil in a closed one.
 	Generator *Generator
+	// Reads is what was read beside the puts, nil where nothing was to be.
+	Reads *Reads
 }
 
 // Generator says how well the puts of an open loop were issued. All but Late count puts that were due in the measured
@@ -223,7 +230,7 @@ type Generator struct {
 
 // Measurement returns the result. It must be called after Drain has returned true.
 func (r *Run) Measurement() Measurement {
-	m := Measurement{Latency: newHistogram()}
+	m := Measurement{Latency: newHistogram(), Reads: r.sumReads()}
 	m.Duration = max(0, time.Duration(r.end.Load()-r.warmEnd))
 	for _, c := range r.clients {
 		m.Ops += c.ops

@@ -83,7 +83,7 @@ func TestSeriesOfALateClient(t *testing.T) {
 		p50 int64
 	}{{0, 9 * ms}, {1, 9 * ms}, {19, 9 * ms}, {20, ms}, {50, ms}} {
 		series := newSeries(false)
-		one := newShards(series, false)[0]
+		one := newShards(series, Config{})[0]
 		one.add(0, []sample{{ms, 10}}, nil)
 		if c.now > 0 {
 			one.add(c.now, []sample{{ms, 5}}, nil)

@@ -27,15 +27,19 @@ type shard struct {
 	current  *hdrhistogram.Histogram // of the latest interval that any of the clients was answered in
 	interval int
 	late     *hdrhistogram.Histogram // how late puts were issued in an open loop; nil in a closed one
+	reads    *hdrhistogram.Histogram // latencies; nil without reads
 }
 
 // newShards returns enough shards that clients seldom meet at one.
-func newShards(s *series, open bool) []*shard {
+func newShards(s *series, cfg Config) []*shard {
 	shards := make([]*shard, 2*runtime.GOMAXPROCS(0))
 	for i := range shards {
 		shards[i] = &shard{series: s, total: newHistogram(), current: newHistogram()}
-		if open {
+		if cfg.Rate > 0 {
 			shards[i].late = newHistogram()
+		}
+		if cfg.ReadRatio > 0 {
+			shards[i].reads = newHistogram()
 		}
 	}
 	return shards

@@ -92,12 +92,15 @@ func (j *Job) Run(ctx context.Context) (*result.Result, error) {
 		}
 		return nil, err
 	}
-	one := j.newResult()
 	s := j.Scenario
+	if err := supports(t, s); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	one := j.newResult()
 	begun := load.Start(load.Config{
 		Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch, Payload: s.Payload,
 		Rate: float64(s.Rate), Arrivals: load.Arrivals(s.Arrivals), Warmup: j.Warmup, Duration: j.Duration,
-		Intervals: j.Intervals,
+		ReadRatio: s.ReadRatio, Intervals: j.Intervals,
 	}, t)
 	watch := j.Progress.Watch(j.label(), begun, j.Warmup, j.Duration)
 	readErr := observe(ctx, begun, t, watch, one)
@@ -123,6 +126,9 @@ func Label(target string, s setting.Scenario, round int) string {
 	if s.Rate > 0 {
 		text += fmt.Sprintf("  %d/s due", s.Rate)
 	}
+	if s.ReadRatio > 0 {
+		text += fmt.Sprintf("  %g %% %s reads", 100*s.ReadRatio, s.Read)
+	}
 	if round > 1 {
 		text += fmt.Sprintf("  round %d", round)
 	}
@@ -141,7 +147,7 @@ func (j *Job) newResult() *result.Result {
 func Key(target string, s setting.Scenario, walBackend string) result.Key {
 	return result.Key{
 		Target: target, Nodes: s.Nodes, Groups: 1, Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch,
-		Payload: s.Payload, Rate: float64(s.Rate), Arrivals: s.Arrivals, Store: s.Store, WALBackend: walBackend, Net: s.Net,
+		Payload: s.Payload, Rate: float64(s.Rate), Arrivals: s.Arrivals, ReadRatio: s.ReadRatio, Read: s.Read, Store: s.Store, WALBackend: walBackend, Net: s.Net,
 	}
 }
 
@@ -219,8 +225,9 @@ func finish(begun *load.Run, t target.Target, one *result.Result) (finished bool
 		one.Invalid = "no put was answered in the measured time"
 	}
 	generated(one, m.Generator)
+	readings(one, m.Reads)
 	failure := errors.Join(failures...)
-	return failure == nil, judge(one, m.Books, t, failure)
+	return failure == nil, judge(one, m, t, failure)
 }
 
 // shortMax is which part of the puts that were due a generator may owe, without having issued them in the measured time
@@ -244,7 +251,7 @@ func generated(one *result.Result, g *load.Generator) {
 }
 
 // judge puts the verdict into the result. A ceiling that failed has none; its failure is returned.
-func judge(one *result.Result, books []*safety.Book, t target.Target, failure error) error {
+func judge(one *result.Result, m load.Measurement, t target.Target, failure error) error {
 	replicas := t.Replicas()
 	if replicas == nil {
 		return failure
@@ -255,10 +262,11 @@ func judge(one *result.Result, books []*safety.Book, t target.Target, failure er
 			unfinished = append(unfinished, "did not finish: "+strings.TrimSpace(line))
 		}
 	}
-	v := safety.Check(books, replicas, unfinished)
+	v := safety.Check(m.Books, replicas, unfinished)
 	one.Safety = &result.Safety{
 		Acknowledged: v.Acknowledged, Unknown: v.Unknown, Applied: v.Applied, StateHash: v.Hashes,
 		OK: v.OK, Reasons: v.Reasons, Unproven: v.Unproven,
 	}
+	stale(one.Safety, m.Reads)
 	return nil
 }

@@ -3,6 +3,8 @@ package peer
 import (
 	"errors"
 	"fmt"
+
+	"github.com/millrace/millrace/cluster_benchmark/target"
 )
 
 // Exit codes of a process that measures.
@@ -13,9 +15,9 @@ const (
 	exitInterrupted = 130 // 128 + SIGINT, as shells say it; SIGTERM is taken the same way
 )
 
-// ErrUnsupported is wrapped by a [Target]'s Open when it can't serve the scenario at all, as a library without a log in
-// files can't serve store wal. [Command.Measure] returns it; who compares leaves the target out and says why.
-var ErrUnsupported = errors.New("not supported")
+// ErrUnsupported is [target.ErrUnsupported], for a [Target]'s Open. [Command.Measure] returns it; who compares leaves the
+// target out and says why.
+var ErrUnsupported = target.ErrUnsupported
 
 // errInterrupted is returned by [Peer.Serve] when its context ended a measurement early, after its result was written, and
 // nothing else is wrong.

@@ -31,11 +31,32 @@ type Summary struct {
 	PutPerS         float64
 	Latency         Latency
 	Stages          map[string]Latency // of the rounds that tell, by the stage's name
+	Reads           *ReadSummary       // nil where a round has none
 	EntriesPerFrame float64
 	SyncsPerS       float64
 	Cores           float64
 	Ratios          map[string]float64
 	OK              bool // all rounds are
+}
+
+// ReadSummary is the same of what was read.
+type ReadSummary struct {
+	PerS    float64
+	Latency Latency
+}
+
+// reads returns the medians of what was read, nil where a round has no reads.
+func (g *Group) reads() *ReadSummary {
+	var rates []float64
+	var latencies []Latency
+	for i := range g.Rounds {
+		r := g.Rounds[i].Reads
+		if r == nil {
+			return nil
+		}
+		rates, latencies = append(rates, r.PerS), append(latencies, r.Latency)
+	}
+	return &ReadSummary{Median(rates), medianLatency(latencies)}
 }
 
 // Summary returns the medians of a group, which has at least one round.
@@ -55,6 +76,7 @@ func (g *Group) Summary() Summary {
 		PutPerS:         of(func(r *Result) float64 { return r.PutPerS }),
 		Latency:         medianLatency(latencies),
 		Stages:          g.stages(),
+		Reads:           g.reads(),
 		EntriesPerFrame: of(func(r *Result) float64 { return r.EntriesPerFrame }),
 		SyncsPerS:       of((*Result).SyncsPerS),
 		Cores:           of((*Result).Cores),

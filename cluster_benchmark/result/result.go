@@ -33,6 +33,7 @@ type Key struct {
 	Net        string  `json:"net"`
 	Processes  bool    `json:"processes"`
 	ReadRatio  float64 `json:"read_ratio"`
+	Read       string  `json:"read,omitempty"` // how reads were made, "" without
 }
 
 // Latency holds microseconds.
@@ -114,6 +115,8 @@ type Result struct {
 	Latency    Latency `json:"latency_us"`
 	// Generator is nil in a closed loop.
 	Generator *Generator `json:"generator,omitempty"`
+	// Reads is what was read beside the puts, nil where nothing was.
+	Reads *Reads `json:"reads,omitempty"`
 
 	// Counted is how long the following were counted: between two readings close to the ends of the measured time.
 	Counted         float64 `json:"counted_s"`

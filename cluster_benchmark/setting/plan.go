@@ -3,6 +3,7 @@ package setting
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -21,8 +22,11 @@ type Plan struct {
 	// Rate is puts per second of an open loop; 0 is a closed loop. Arrivals is how they are spread.
 	Rate     []int
 	Arrivals string
-	Duration time.Duration
-	Warmup   time.Duration
+	// ReadRatio is which part of what clients do is a read, Read how it is made.
+	ReadRatio []float64
+	Read      []string
+	Duration  time.Duration
+	Warmup    time.Duration
 	// CeilingDuration and CeilingWarmup are used for ceilings where they are shorter than the two above.
 	CeilingDuration time.Duration
 	CeilingWarmup   time.Duration
@@ -42,6 +46,7 @@ func Defaults() Plan {
 		Targets: []string{Millrace},
 		Nodes:   []int{3}, Clients: []int{256}, Inflight: []int{1}, Batch: []int{1}, Payload: []int{128},
 		Rate: []int{0}, Arrivals: ArrivalsPoisson,
+		ReadRatio: []float64{0}, Read: []string{ReadLinearizable},
 		Duration: 10 * time.Second, Warmup: 2 * time.Second,
 		CeilingDuration: 24 * time.Hour, CeilingWarmup: 24 * time.Hour,
 		Store: StoreWAL, Net: NetTCP, Rounds: 1,
@@ -64,8 +69,11 @@ type Scenario struct {
 	Payload  int    `json:"payload_bytes"`
 	Rate     int    `json:"rate,omitempty"`     // puts per second that become due; 0 is a closed loop
 	Arrivals string `json:"arrivals,omitempty"` // with a rate
-	Store    string `json:"store"`
-	Net      string `json:"net"`
+	// ReadRatio is which part of what clients do is a read, Read how it is made, with a ratio above 0.
+	ReadRatio float64 `json:"read_ratio,omitempty"`
+	Read      string  `json:"read,omitempty"`
+	Store     string  `json:"store"`
+	Net       string  `json:"net"`
 	// NoStages is no condition of a result: what the engine measures of itself costs less than can be seen.
 	NoStages bool `json:"no_stages,omitempty"`
 }
@@ -81,6 +89,11 @@ func (s Scenario) Check() error {
 	} else if s.Arrivals != "" {
 		return &ValueError{Setting: "arrivals", Value: s.Arrivals, Want: "a rate beside it"}
 	}
+	if s.ReadRatio != 0 {
+		values["read-ratio"], values["read"] = s.ReadRatio, s.Read
+	} else if s.Read != "" {
+		return &ValueError{Setting: "read", Value: s.Read, Want: "a read-ratio beside it"}
+	}
 	for _, r := range Rules() {
 		if v, ok := values[r.Name]; ok {
 			if err := r.Set(&Plan{}, fmt.Sprint(v)); err != nil {
@@ -91,36 +104,55 @@ func (s Scenario) Check() error {
 	return s.check()
 }
 
-// Scenarios returns every combination, the clients changing before the puts in flight, and the rate last. It returns a
+// Scenarios returns every combination, the clients changing before the puts in flight, and the reads last. It returns a
 // [ValueError] for a combination that can't be served.
 func (p *Plan) Scenarios() ([]Scenario, error) {
 	if p.Arrivals != Defaults().Arrivals && slices.Max(p.Rate) == 0 {
 		return nil, &ValueError{Setting: "arrivals", Value: p.Arrivals, Want: "a rate beside it, which is 0"}
 	}
-	var all []Scenario
-	for _, nodes := range p.Nodes {
-		for _, payload := range p.Payload {
-			for _, batch := range p.Batch {
-				for _, clients := range p.Clients {
-					for _, inflight := range p.Inflight {
-						for _, rate := range p.Rate {
-							s := Scenario{nodes, clients, inflight, batch, payload, rate, "", p.Store, p.Net, p.NoStages}
-							if rate > 0 {
-								s.Arrivals = p.Arrivals
-							}
-							all = append(all, s)
-						}
-					}
-				}
-			}
+	if len(p.Read) != 1 || p.Read[0] != Defaults().Read[0] {
+		if slices.Max(p.ReadRatio) == 0 {
+			return nil, &ValueError{Setting: "read", Value: strings.Join(p.Read, ","), Want: "a read-ratio beside it, which is 0"}
 		}
 	}
+	all := []Scenario{{Store: p.Store, Net: p.Net, NoStages: p.NoStages}}
+	all = vary(all, p.Nodes, func(s *Scenario, v int) { s.Nodes = v })
+	all = vary(all, p.Payload, func(s *Scenario, v int) { s.Payload = v })
+	all = vary(all, p.Batch, func(s *Scenario, v int) { s.Batch = v })
+	all = vary(all, p.Clients, func(s *Scenario, v int) { s.Clients = v })
+	all = vary(all, p.Inflight, func(s *Scenario, v int) { s.Inflight = v })
+	all = vary(all, p.Rate, func(s *Scenario, v int) {
+		if s.Rate = v; v > 0 {
+			s.Arrivals = p.Arrivals
+		}
+	})
+	all = vary(all, p.ReadRatio, func(s *Scenario, v float64) { s.ReadRatio = v })
+	all = vary(all, p.Read, func(s *Scenario, v string) {
+		if s.ReadRatio > 0 {
+			s.Read = v
+		}
+	})
 	for _, s := range all {
 		if err := s.check(); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
+}
+
+// vary returns each scenario with each of the values; one that a value makes no difference to, once.
+func vary[V any](all []Scenario, values []V, set func(*Scenario, V)) []Scenario {
+	var more []Scenario
+	for _, s := range all {
+		begin := len(more)
+		for _, v := range values {
+			one := s
+			if set(&one, v); !slices.Contains(more[begin:], one) {
+				more = append(more, one)
+			}
+		}
+	}
+	return more
 }
 
 func (s Scenario) check() error {
@@ -135,10 +167,33 @@ func (s Scenario) check() error {
 	if s.Rate > 0 && s.Rate < s.Batch {
 		return &ValueError{Setting: "rate", Value: fmt.Sprint(s.Rate), Want: fmt.Sprintf("at least %d beside batch %d: a call a second", s.Batch, s.Batch)}
 	}
+	if err := s.checkReads(); err != nil {
+		return err
+	}
 	if s.Batch*s.Payload > batchBytesMax {
 		return &ValueError{Setting: "batch", Value: fmt.Sprint(s.Batch),
 			Want: fmt.Sprintf("at most %d beside payload %d, since a call carries at most %d bytes",
 				batchBytesMax/s.Payload, s.Payload, batchBytesMax)}
+	}
+	return nil
+}
+
+// checkReads looks at reads beside what they go with: one client does one thing at a time.
+func (s Scenario) checkReads() error {
+	if s.ReadRatio == 0 {
+		return nil
+	}
+	for _, other := range []struct {
+		name        string
+		value, need int
+	}{{"inflight", s.Inflight, 1}, {"batch", s.Batch, 1}, {"rate", s.Rate, 0}} {
+		if other.value != other.need {
+			return &ValueError{Setting: other.name, Value: fmt.Sprint(other.value),
+				Want: fmt.Sprintf("%d beside read-ratio %g, since a client then reads or puts, one at a time", other.need, s.ReadRatio)}
+		}
+	}
+	if s.Read == ReadFollower && s.Nodes < 2 {
+		return &ValueError{Setting: "read", Value: s.Read, Want: "nodes 2 or more beside it: one alone has no follower"}
 	}
 	return nil
 }

@@ -69,6 +69,22 @@ const (
 	ArrivalsConstant = "constant"
 )
 
+// What a read must wait for, and where.
+const (
+	ReadLinearizable = "linearizable"
+	ReadLease        = "lease"
+	ReadFollower     = "follower"
+)
+
+// Reads lists how a read is made. Each is linearizable.
+func Reads() []Choice {
+	return []Choice{
+		{ReadLinearizable, "on the leader, which asks a quorum whether it still leads; one question for all that wait"},
+		{ReadLease, "on the leader, which asks nobody as long as its lease runs by the clock"},
+		{ReadFollower, "on a follower, which asks the leader up to where it must have applied"},
+	}
+}
+
 // Arrivals lists how the puts of an open loop arrive.
 func Arrivals() []Choice {
 	return []Choice{
@@ -120,6 +136,8 @@ func Rules() []Rule {
 		numbers("payload", "bytes per put", 0, 16<<20, func(p *Plan) *[]int { return &p.Payload }),
 		numbers("rate", "puts a second that become due, answered or not, carried by clients x inflight (open loop); 0: a client puts when it has its answer", 0, 10_000_000, func(p *Plan) *[]int { return &p.Rate }),
 		choice("arrivals", "how the puts of an open loop arrive", Arrivals(), func(p *Plan) *string { return &p.Arrivals }),
+		parts("read-ratio", "which part of what clients do is a read beside their puts", 0, 0.999, func(p *Plan) *[]float64 { return &p.ReadRatio }),
+		choices("read", "how reads are made", Reads(), func(p *Plan) *[]string { return &p.Read }),
 		duration("duration", "measured time per scenario, round and target", 100*time.Millisecond, func(p *Plan) *time.Duration { return &p.Duration }),
 		duration("warmup", "time under load before it", 0, func(p *Plan) *time.Duration { return &p.Warmup }),
 		profileOnly(duration("ceiling-duration", "measured time of a ceiling, at most duration", 100*time.Millisecond, func(p *Plan) *time.Duration { return &p.CeilingDuration })),
@@ -157,6 +175,32 @@ func numbers(name, about string, low, high int, field func(*Plan) *[]int) Rule {
 			list := make([]string, 0, len(*field(p)))
 			for _, n := range *field(p) {
 				list = append(list, strconv.Itoa(n))
+			}
+			return strings.Join(list, ",")
+		},
+	}
+}
+
+func parts(name, about string, low, high float64, field func(*Plan) *[]float64) Rule {
+	return Rule{
+		Name: name, About: about, List: true,
+		Wants: fmt.Sprintf("different numbers from %g to %g, separated by commas", low, high),
+		set: func(p *Plan, values []string) bool {
+			list := make([]float64, 0, len(values))
+			for _, v := range values {
+				n, err := strconv.ParseFloat(v, 64)
+				if err != nil || !(n >= low && n <= high) || slices.Contains(list, n) {
+					return false
+				}
+				list = append(list, n)
+			}
+			*field(p) = list
+			return true
+		},
+		text: func(p *Plan) string {
+			list := make([]string, 0, len(*field(p)))
+			for _, n := range *field(p) {
+				list = append(list, strconv.FormatFloat(n, 'f', -1, 64))
 			}
 			return strings.Join(list, ",")
 		},

@@ -36,6 +36,8 @@ func TestRulesTakeAndRefuse(t *testing.T) {
 		{"payload", []string{"0", "16777216", "0,128"}, []string{"-1", "16777217", "128B"}, "0 to 16777216"},
 		{"rate", []string{"0", "10000000", "0,10000"}, []string{"-1", "10000001", "1e3", "0.5"}, "0 to 10000000"},
 		{"arrivals", []string{"poisson", "constant"}, []string{"", "uniform", "poisson,constant"}, "poisson or constant"},
+		{"read-ratio", []string{"0", "0.999", "0,0.5,0.90"}, []string{"", "1", "-0.1", "NaN", "50%", "0.5,0.50"}, "0 to 0.999"},
+		{"read", []string{"lease", "linearizable,lease,follower"}, []string{"", "stale", "lease,lease"}, "linearizable, lease, follower"},
 		{"duration", []string{"100ms", "24h"}, []string{"99ms", "25h", "10", "-1s", "ten", "1s,2s"}, "100ms to 24h"},
 		{"warmup", []string{"0s", "1m30s"}, []string{"-1s", "5", "25h"}, "0s to 24h"},
 		{"store", []string{"memory", "wal"}, []string{"", "disk", "wal,memory"}, "memory or wal"},
@@ -80,7 +82,7 @@ func TestScenariosAreEveryCombination(t *testing.T) {
 	if len(all) != 16 || len(seen) != 16 {
 		t.Errorf("%d scenarios, %d different ones, want 16", len(all), len(seen))
 	}
-	if all[0] != (Scenario{1, 64, 1, 1, 0, 0, "", StoreWAL, NetTCP, false}) || all[1].Inflight != 16 || all[2].Clients != 256 {
+	if all[0] != (Scenario{Nodes: 1, Clients: 64, Inflight: 1, Batch: 1, Store: StoreWAL, Net: NetTCP}) || all[1].Inflight != 16 || all[2].Clients != 256 {
 		t.Errorf("order is %+v", all[:3])
 	}
 }
@@ -100,6 +102,25 @@ func TestRatesAreScenarios(t *testing.T) {
 	}
 }
 
+// TestReadsAreScenarios: each way to read is one, and where nothing is read there is one alone.
+func TestReadsAreScenarios(t *testing.T) {
+	p := Defaults()
+	p.ReadRatio, p.Read = []float64{0, 0.5}, []string{ReadLease, ReadFollower}
+	all, err := p.Scenarios()
+	if err != nil || len(all) != 3 {
+		t.Fatalf("%+v, %v, want 3", all, err)
+	}
+	for i, want := range []Scenario{{}, {ReadRatio: 0.5, Read: ReadLease}, {ReadRatio: 0.5, Read: ReadFollower}} {
+		if s := all[i]; s.ReadRatio != want.ReadRatio || s.Read != want.Read || s.Check() != nil {
+			t.Errorf("scenario %d is %+v, %v, want %+v", i, s, s.Check(), want)
+		}
+	}
+	all[1].Read = "stale"
+	if all[1].Check() == nil {
+		t.Error("an unknown way to read is taken")
+	}
+}
+
 func TestCombinationsThatNothingCanServe(t *testing.T) {
 	for _, c := range []struct {
 		change func(*Plan)
@@ -108,6 +129,11 @@ func TestCombinationsThatNothingCanServe(t *testing.T) {
 		{func(p *Plan) { p.Inflight, p.Batch = []int{1, 16}, []int{1, 4} }, `batch "4": want 1 beside inflight 16, since a batch is one call that waits`},
 		{func(p *Plan) { p.Arrivals = ArrivalsConstant }, `arrivals "constant": want a rate beside it, which is 0`},
 		{func(p *Plan) { p.Rate, p.Clients, p.Inflight = []int{0, 1000}, []int{4096}, []int{1, 64} }, `inflight "64": want at most 16 beside clients 4096 and a rate, since each put outstanding then has a goroutine`},
+		{func(p *Plan) { p.Read = []string{ReadLinearizable, ReadLease} }, `read "linearizable,lease": want a read-ratio beside it, which is 0`},
+		{func(p *Plan) { p.ReadRatio, p.Inflight = []float64{0.5}, []int{4} }, `inflight "4": want 1 beside read-ratio 0.5, since a client then reads or puts, one at a time`},
+		{func(p *Plan) { p.ReadRatio, p.Batch = []float64{0.5}, []int{4} }, `batch "4": want 1 beside read-ratio 0.5, since a client then reads or puts, one at a time`},
+		{func(p *Plan) { p.ReadRatio, p.Rate = []float64{0.5}, []int{9} }, `rate "9": want 0 beside read-ratio 0.5, since a client then reads or puts, one at a time`},
+		{func(p *Plan) { p.ReadRatio, p.Read, p.Nodes = []float64{0.5}, []string{ReadFollower}, []int{1} }, `read "follower": want nodes 2 or more beside it: one alone has no follower`},
 		{func(p *Plan) { p.Rate, p.Batch = []int{99}, []int{100} }, `rate "99": want at least 100 beside batch 100: a call a second`},
 		{func(p *Plan) { p.Batch, p.Payload = []int{4096}, []int{1 << 20} }, `batch "4096": want at most 64 beside payload 1048576, since a call carries at most 67108864 bytes`},
 	} {
@@ -127,15 +153,17 @@ func TestScenarioIsChecked(t *testing.T) {
 		t.Fatalf("%v, %v", err, all[0].Check())
 	}
 	for setting, change := range map[string]func(*Scenario){
-		"rate":     func(s *Scenario) { s.Rate, s.Arrivals = -1, ArrivalsPoisson },
-		"arrivals": func(s *Scenario) { s.Arrivals = ArrivalsConstant },
-		"nodes":    func(s *Scenario) { s.Nodes = 0 },
-		"clients":  func(s *Scenario) { s.Clients = 1 << 20 },
-		"inflight": func(s *Scenario) { s.Inflight = -1 },
-		"batch":    func(s *Scenario) { s.Batch, s.Inflight = 2, 2 },
-		"payload":  func(s *Scenario) { s.Payload = 1 << 30 },
-		"store":    func(s *Scenario) { s.Store = "floppy" },
-		"net":      func(s *Scenario) { s.Net = "" },
+		"rate":       func(s *Scenario) { s.Rate, s.Arrivals = -1, ArrivalsPoisson },
+		"arrivals":   func(s *Scenario) { s.Arrivals = ArrivalsConstant },
+		"read-ratio": func(s *Scenario) { s.ReadRatio, s.Read = 1, ReadLease },
+		"read":       func(s *Scenario) { s.Read = ReadLease },
+		"nodes":      func(s *Scenario) { s.Nodes = 0 },
+		"clients":    func(s *Scenario) { s.Clients = 1 << 20 },
+		"inflight":   func(s *Scenario) { s.Inflight = -1 },
+		"batch":      func(s *Scenario) { s.Batch, s.Inflight = 2, 2 },
+		"payload":    func(s *Scenario) { s.Payload = 1 << 30 },
+		"store":      func(s *Scenario) { s.Store = "floppy" },
+		"net":        func(s *Scenario) { s.Net = "" },
 	} {
 		s := all[0]
 		change(&s)
@@ -256,7 +284,7 @@ func TestTextIsWhatWasSet(t *testing.T) {
 }
 
 func TestProfileErrorsNameTheLine(t *testing.T) {
-	known := "target, nodes, clients, inflight, batch, payload, rate, arrivals, duration, warmup, ceiling_duration, ceiling_warmup, store, net, stages, rounds, about"
+	known := "target, nodes, clients, inflight, batch, payload, rate, arrivals, read_ratio, read, duration, warmup, ceiling_duration, ceiling_warmup, store, net, stages, rounds, about"
 	for _, c := range []struct{ yaml, want string }{
 		{"nodes: 3\ncleints: 4\n", `p.yaml:2: unknown key "cleints", known: ` + known},
 		{"nodes: 3\nceiling-duration: 4s\n", `p.yaml:2: unknown key "ceiling-duration", known: ` + known},

@@ -78,6 +78,12 @@ func columns() []column {
 			return count(k.Rate)
 		}, plain("put/s due")},
 		{"arrivals", func(k *result.Key) string { return k.Arrivals }, plain("arrivals")},
+		{"reads", func(k *result.Key) string {
+			if k.ReadRatio == 0 {
+				return ""
+			}
+			return strconv.FormatFloat(100*k.ReadRatio, 'f', -1, 64) + " % " + k.Read
+		}, plain("reads")},
 	}
 }
 

@@ -62,6 +62,9 @@ func notes(w io.Writer, results []result.Result) {
 		if r.Errors > 0 {
 			fmt.Fprintf(w, "%s: %s failed, the first with: %s\n", where(r), plural(r.Errors, "put"), r.FirstError)
 		}
+		if r.Reads != nil && r.Reads.Errors > 0 {
+			fmt.Fprintf(w, "%s: %s failed, the first with: %s\n", where(r), plural(r.Reads.Errors, "read"), r.Reads.FirstError)
+		}
 		if r.Interrupted {
 			fmt.Fprintf(w, "%s: interrupted after %.1f s\n", where(r), r.Duration)
 		}
@@ -136,6 +139,7 @@ const (
 // safe says what was proven, when everything was: with an identity in each put, and without.
 func safe(w io.Writer, results []result.Result) {
 	var checks, puts [2]uint64
+	read := uint64(0)
 	for i := range results {
 		r := &results[i]
 		if r.Safety == nil {
@@ -150,6 +154,9 @@ func safe(w io.Writer, results []result.Result) {
 		}
 		checks[kind]++
 		puts[kind] += r.Safety.Acknowledged
+		if r.Reads != nil {
+			read += r.Reads.Ops
+		}
 	}
 	for kind, proven := range []string{
 		"each found once on every node by its identity, with equal hashes",
@@ -161,12 +168,18 @@ func safe(w io.Writer, results []result.Result) {
 				count(float64(puts[kind])), proven, plural(checks[kind], "check"))
 		}
 	}
+	if read > 0 {
+		fmt.Fprintf(w, "        %s: none missed a put that any client had been answered before it began.\n", plural(read, "read"))
+	}
 }
 
 func where(r *result.Result) string {
 	rate := ""
 	if r.Rate > 0 {
 		rate = fmt.Sprintf(", %s put/s due", count(r.Rate))
+	}
+	if r.ReadRatio > 0 {
+		rate += fmt.Sprintf(", %g %% %s reads", 100*r.ReadRatio, r.Read)
 	}
 	return fmt.Sprintf("%s, %s, %d in flight, batch %d, %d B%s, %s, round %d",
 		r.Target, plural(uint64(r.Clients), "client"), r.Inflight, r.Batch, r.Payload, rate, plural(uint64(r.Nodes), "node"), r.Round)

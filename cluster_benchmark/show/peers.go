@@ -44,9 +44,14 @@ func Peers(w io.Writer, results []result.Result, absent Absences) {
 	t.Render()
 	fmt.Fprintln(w)
 	libraries(w, groups)
+	Absent(w, absent)
+	notes(w, results)
+}
+
+// Absent says what there is no result of.
+func Absent(w io.Writer, absent Absences) {
 	list(w, "left out", absent.LeftOut)
 	list(w, "failed", absent.Failed)
-	notes(w, results)
 }
 
 func peersRow(g *result.Group, all []result.Group, differ []column, ceilings []string) table.Row {

@@ -42,6 +42,7 @@ func Table(w io.Writer, results []result.Result) {
 	align(t, len(header))
 	t.Render()
 	fmt.Fprintln(w)
+	reads(w, groups, differ)
 	stages(w, groups, differ)
 	notes(w, results)
 }

@@ -25,11 +25,12 @@ type cluster struct {
 	machines []*safety.Machine
 	logs     []countedLog // none when the store is memory
 	stages   Stages
+	read     string // how reads are made; "" where nothing is read
 }
 
 // openCluster starts the nodes, makes them a cluster and waits for its leader.
 func openCluster(ctx context.Context, s setting.Scenario, dir string) (*cluster, error) {
-	c := &cluster{}
+	c := &cluster{read: s.Read}
 	network := netio.NewNetwork()
 	for i := range s.Nodes {
 		if err := c.open(s, codec.NodeID(i+1), dir, network); err != nil {
@@ -44,7 +45,7 @@ func openCluster(ctx context.Context, s setting.Scenario, dir string) (*cluster,
 
 // open starts one node.
 func (c *cluster) open(s setting.Scenario, id codec.NodeID, dir string, network *netio.Network) error {
-	cfg := engine.Config{NodeID: id, ClusterID: clusterID, Log: engine.MemoryLog()}
+	cfg := engine.Config{NodeID: id, ClusterID: clusterID, Log: engine.MemoryLog(), LeaseReads: s.Read == setting.ReadLease}
 	if s.Store == setting.StoreWAL {
 		log, err := openLog(filepath.Join(dir, fmt.Sprintf("node-%d", id)), id)
 		if err != nil {
@@ -103,16 +104,14 @@ func (c *cluster) Proposer() (load.Proposer, error) {
 	if n := c.leading(); n != nil {
 		return n, nil
 	}
-	running := 0
+	left := 0
 	for _, n := range c.nodes {
-		select {
-		case <-n.Done():
-		default:
-			running++
+		if running(n) {
+			left++
 		}
 	}
-	if running <= len(c.nodes)/2 {
-		return nil, fmt.Errorf("%d of %d nodes run, too few to elect a leader: %w", running, len(c.nodes), load.ErrGone)
+	if left <= len(c.nodes)/2 {
+		return nil, fmt.Errorf("%d of %d nodes run, too few to elect a leader: %w", left, len(c.nodes), load.ErrGone)
 	}
 	return nil, errNoLeader
 }

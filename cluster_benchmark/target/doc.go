@@ -17,6 +17,8 @@
 //     because of it.
 //   - Close answers everyone, leaves no goroutine and no file.
 //   - The cluster tells where the time of some puts goes ([Staged]): of all that its leader took, since the reading before.
+//   - The cluster answers reads, which are made as the scenario says; a read returns up to which index the state machine was
+//     that it looked at. Ceilings have nothing to read.
 //
 // # Decisions
 //
@@ -30,5 +32,5 @@
 //
 // # Reading order
 //
-// target.go, what a target is; handoff.go, the simplest one; disk.go, net.go; cluster.go, with log.go and stages.go; errors.go.
+// target.go, what a target is; handoff.go, the simplest one; disk.go, net.go; cluster.go, with log.go, stages.go and read.go; errors.go.
 package target

@@ -1,0 +1,78 @@
+package target
+
+import (
+	"context"
+	"slices"
+
+	"github.com/millrace/millrace/cluster_benchmark/load"
+	"github.com/millrace/millrace/cluster_benchmark/safety"
+	"github.com/millrace/millrace/cluster_benchmark/setting"
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine"
+)
+
+// replica is a node to read at, and its state.
+type replica struct {
+	node    *engine.Raft
+	machine *safety.Machine
+}
+
+// linearizable reads once the node has applied all that was committed before.
+type linearizable struct{ replica }
+
+// Read implements [load.Reader].
+func (r linearizable) Read(ctx context.Context) (codec.Index, error) {
+	if _, err := r.node.EnsureLinearizable(ctx); err != nil {
+		return 0, err
+	}
+	return r.machine.Last(), nil
+}
+
+// leased reads by the leader's lease.
+type leased struct{ replica }
+
+// Read implements [load.Reader].
+func (r leased) Read(ctx context.Context) (codec.Index, error) {
+	var index codec.Index
+	err := r.node.LeaseRead(ctx, func() error {
+		index = r.machine.Last()
+		return nil
+	})
+	return index, err
+}
+
+// Reader implements [load.ReadSource]: the leader, or one of the followers, of which each has its clients.
+func (c *cluster) Reader(client int) (load.Reader, error) {
+	leader := c.leading()
+	if leader == nil {
+		return nil, errNoLeader
+	}
+	at := replica{node: leader}
+	if c.read == setting.ReadFollower {
+		var followers []*engine.Raft
+		for _, n := range c.nodes {
+			if n != leader && running(n) {
+				followers = append(followers, n)
+			}
+		}
+		if len(followers) == 0 {
+			return nil, errNoFollower
+		}
+		at.node = followers[client%len(followers)]
+	}
+	at.machine = c.machines[slices.Index(c.nodes, at.node)]
+	if c.read == setting.ReadLease {
+		return leased{at}, nil
+	}
+	return linearizable{at}, nil
+}
+
+// running reports whether a node has not ended.
+func running(n *engine.Raft) bool {
+	select {
+	case <-n.Done():
+		return false
+	default:
+		return true
+	}
+}
