@@ -26,7 +26,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 		Version: fmt.Sprintf("%s, commit %s, %s", b.Version, b.Commit, b.Go),
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q, want list, run, peers or compare", args[0])
+				return usagef("unknown command %q, want list, run, peers, compare or report", args[0])
 			}
 			return nil
 		},
@@ -39,7 +39,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(listCommand(stdout), runCommand(stdout, stderr), peersCommand(stdout, stderr),
-		compareCommand(stdout), measureCommand(stdout, stderr))
+		compareCommand(stdout), reportCommand(stdout), measureCommand(stdout, stderr))
 	return root
 }
 
@@ -148,8 +148,7 @@ Every target runs with GOGC=400, which each result says.
 
 What the profiles say, where no flag overrides it: the defaults, but for
 ` + profileValues() + `
-Not there yet: several groups; a process for each node; other log backends; connections with TLS; times of the
-stages within a put; HTML reports; faults under load.`,
+Not there yet: several groups; a process for each node; other log backends; connections with TLS; faults under load.`,
 		Example: `  cluster_benchmark run quick
   cluster_benchmark run minimized --clients 1,256 --target millrace,ceiling-handoff --rounds 3
   cluster_benchmark run ./my-profile.yaml --json -`,

@@ -30,7 +30,7 @@ func TestBadArguments(t *testing.T) {
 		args string
 		want string
 	}{
-		{"bench", `unknown command "bench", want list, run, peers or compare`},
+		{"bench", `unknown command "bench", want list, run, peers, compare or report`},
 		{"list all", `list: argument "all", want none`},
 		{"list --clients 1", `--clients: unknown flag of "list", want one of --help`},
 		{"run", "run: 0 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file"},

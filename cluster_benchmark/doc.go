@@ -2,6 +2,7 @@
 // what the machine would allow without Raft, and proves after each run that nothing acknowledged was lost.
 //
 //	cluster_benchmark list | run PROFILE [flags] | peers [PROFILE] [flags] | compare OLD NEW... [--fail-above PERCENT]
+//	                  | report RESULT... [--html FILE]
 //
 //	      setting                 profiles and flags -> a plan -> scenarios
 //	         |
@@ -42,12 +43,13 @@
 //
 // # What is not there yet
 //
-// The commands report and chaos; the flags --groups, --processes and --wal-backend; TLS and
+// The command chaos; the flags --groups, --processes and --wal-backend; TLS and
 // plain connections in --net. Fields of results that go with these flags hold what every run
 // does today: one group, one process, "tidwall".
 //
 // # Reading order
 //
-// main.go and command.go, the commands; flags.go; runner.go, a run; peers.go, one with other libraries; compare.go; serve.go, one
+// main.go and command.go, the commands; flags.go; runner.go, a run; peers.go, one with other libraries; compare.go;
+// report.go; serve.go, one
 // measurement for another process; output.go and files.go, what is written; version.go; errors.go.
 package main
