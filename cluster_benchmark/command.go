@@ -26,7 +26,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 		Version: fmt.Sprintf("%s, commit %s, %s", b.Version, b.Commit, b.Go),
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q, want list, run, peers, compare or report", args[0])
+				return usagef("unknown command %q, want list, run, peers, compare, report or node", args[0])
 			}
 			return nil
 		},
@@ -39,7 +39,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(listCommand(stdout), runCommand(stdout, stderr), peersCommand(stdout, stderr),
-		compareCommand(stdout), reportCommand(stdout), measureCommand(stdout, stderr))
+		compareCommand(stdout), reportCommand(stdout), nodeCommand(stdout), nodeProcessCommand(stdout), measureCommand(stdout, stderr))
 	return root
 }
 
@@ -139,6 +139,11 @@ With --read-ratio a client's next step is by chance a read, linearizable in any 
 their own, and one that misses a put which any client had been answered before fails the safety check. Ceilings have nothing
 to read and are left out, which a line says.
 
+With --processes each node of the engine is a process of its own, and clients reach the leader over loopback, by a protocol
+of the suite's that carries many puts in one message. With --connect the nodes run already, on this machine or others: see
+"node". Both measure puts alone, over TCP; figures of processes are those of all of them together, but with --connect
+machine and version are this one's, and the nodes' stand in the result as "places".
+
 Exit code: 0 when all is well; 1 when a safety check failed or could not be made, no put was answered in the measured
 time, a target came out above its ceiling, the generator of an open loop fell behind, or the run could not be made; 2 for
 a bad flag, profile or value; 130 when ctrl-C or SIGTERM ended it early and nothing else is wrong. What was measured is
@@ -148,9 +153,10 @@ Every target runs with GOGC=400, which each result says.
 
 What the profiles say, where no flag overrides it: the defaults, but for
 ` + profileValues() + `
-Not there yet: several groups; a process for each node; other log backends; connections with TLS; faults under load.`,
+Not there yet: several groups; other log backends; connections with TLS; faults under load.`,
 		Example: `  cluster_benchmark run quick
   cluster_benchmark run minimized --clients 1,256 --target millrace,ceiling-handoff --rounds 3
+  cluster_benchmark run durable --processes
   cluster_benchmark run ./my-profile.yaml --json -`,
 		Args: oneProfile,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -158,15 +164,15 @@ Not there yet: several groups; a process for each node; other log backends; conn
 			if err != nil {
 				return err
 			}
-			if err := override(&plan, settings); err != nil {
-				return err
-			}
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			if err := override(ctx, &plan, settings); err != nil {
+				return err
+			}
 			return newRunner(plan, &out).run(ctx)
 		},
 	}
-	settings = addSettings(c.Flags())
+	settings = addSettings(c.Flags(), nil, setting.ConnectRule())
 	addOutput(c, &out, stdout, stderr)
 	return c
 }

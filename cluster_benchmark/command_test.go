@@ -24,20 +24,21 @@ func TestBadArguments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --read-ratio, --read, --duration, --warmup, --store, --net, --stages, --rounds, --out, --json, --hgrm, --hlog, --benchfmt, --quiet, --help"
+	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --read-ratio, --read, --duration, --warmup, --store, --net, --processes, --stages, --rounds, --connect, --out, --json, --hgrm, --hlog, --benchfmt, --quiet, --help"
+	peersFlags := strings.Replace(strings.Replace(flags, "--processes, ", "", 1), "--connect", "--peer", 1)
 	aTime := "with its unit, as 500ms, 10s or 1m30s"
 	for _, c := range []struct {
 		args string
 		want string
 	}{
-		{"bench", `unknown command "bench", want list, run, peers, compare or report`},
+		{"bench", `unknown command "bench", want list, run, peers, compare, report or node`},
 		{"list all", `list: argument "all", want none`},
 		{"list --clients 1", `--clients: unknown flag of "list", want one of --help`},
 		{"run", "run: 0 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file"},
 		{"run quick durable", "run: 2 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file"},
 		{"run slow", `unknown profile "slow", known: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file`},
 		{"run ./no.yaml", "profile ./no.yaml: no such file or directory, want a YAML file or one of quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix"},
-		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, rate, arrivals, read_ratio, read, duration, warmup, ceiling_duration, ceiling_warmup, store, net, stages, rounds, about`},
+		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, rate, arrivals, read_ratio, read, duration, warmup, ceiling_duration, ceiling_warmup, store, net, processes, stages, rounds, about`},
 		{"run quick --rate 0.5", "--rate 0.5: want different integers from 0 to 10000000, separated by commas"},
 		{"run quick --arrivals constant", "--arrivals constant: want a rate beside it, which is 0"},
 		{"run quick --arrivals uniform", "--arrivals uniform: want poisson or constant"},
@@ -76,6 +77,18 @@ func TestBadArguments(t *testing.T) {
 		{"peers --peer raft", "--peer raft: want different names out of etcd, etcd-new, hashicorp, dragonboat-tan, dragonboat-pebble, openraft, separated by commas"},
 		{"peers --clients 0", "--clients 0: want different integers from 1 to 65536, separated by commas"},
 		{"peers --out " + file, "--out " + file + ": not a directory, want a directory that can be written to"},
+		{"run quick --processes=perhaps", "--processes perhaps: want true or false"},
+		{"run minimized --processes", "--net inproc: want tcp beside processes: nodes of different processes talk over sockets"},
+		{"run quick --processes --read-ratio 0.5", "--read-ratio 0.5: want 0 beside processes: the protocol of clients in another process carries puts alone"},
+		{"run quick --connect 10.0.0.1", "--connect 10.0.0.1: want different HOST:PORT, one for each node of the cluster, separated by commas"},
+		{"run quick --connect a:1,a:1", "--connect a:1,a:1: want different HOST:PORT, one for each node of the cluster, separated by commas"},
+		{"peers --connect a:1", `--connect: unknown flag of "peers", want one of ` + peersFlags},
+		{"peers --processes", `--processes: unknown flag of "peers", want one of ` + peersFlags},
+		{"node", "node: no --config, want a YAML file"},
+		{"node x", `node: argument "x", want none`},
+		{"node --config " + dir + "/none.yaml", "--config " + dir + "/none.yaml: no such file or directory, want a YAML file"},
+		{"node --config=", `--config "": want a YAML file`},
+		{"node --config " + profile, profile + `:1: unknown field "nodes", known: cluster, node, peers, clients, store, dir, members, insecure, stages`},
 		{"run quick --peer etcd", `--peer: unknown flag of "run", want one of ` + flags},
 	} {
 		code, stdout, stderr := try(strings.Split(c.args, " ")...)
@@ -114,7 +127,8 @@ func TestHelp(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"--help", []string{"list", "run", "peers", "compare"}},
+		{"--help", []string{"list", "run", "peers", "compare", "node"}},
+		{"node --help", []string{"--config FILE", "--insecure", "members:", "10.0.0.2:7001", "run durable --connect", "nothing is encrypted", "Ctrl-C or SIGTERM closes it"}},
 		{"", []string{"list", "run", "peers", "compare"}},
 		{"run --help", []string{"--clients LIST", "different integers from 1 to 65536", "memory or wal", "GOGC=400", "130 when ctrl-C or SIGTERM", "run PROFILE",
 			"  defaults        --target millrace --nodes 3 --clients 256", "  minimized       --clients 1,64,256,1024,4096 --payload 0", "--rate LIST", "--arrivals VALUE", "--read-ratio LIST", "Not there yet: several groups"}},
@@ -133,7 +147,7 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%q says nothing of %q:\n%s", c.args, w, stdout)
 			}
 		}
-		for _, absent := range []string{"--groups", "--processes", "--wal-backend", "chaos", "completion", "  measure "} {
+		for _, absent := range []string{"--groups", "--wal-backend", "chaos", "completion", "  measure ", "node-process"} {
 			if strings.Contains(stdout, absent) {
 				t.Errorf("%q offers %s, which does not exist", c.args, absent)
 			}

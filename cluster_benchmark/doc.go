@@ -2,7 +2,7 @@
 // what the machine would allow without Raft, and proves after each run that nothing acknowledged was lost.
 //
 //	cluster_benchmark list | run PROFILE [flags] | peers [PROFILE] [flags] | compare OLD NEW... [--fail-above PERCENT]
-//	                  | report RESULT... [--html FILE]
+//	                  | report RESULT... [--html FILE] | node --config FILE
 //
 //	      setting                 profiles and flags -> a plan -> scenarios
 //	         |
@@ -13,8 +13,8 @@
 //	      target     load      safety       result       show                peer
 //	      cluster,   clients   proof        JSON lines,  table,              the same in a
 //	      ceilings                          .hgrm, ...   progress, compare   process of its own
-//	                                           |            |
-//	                                        verdict: which differences are more than noise
+//	         |                                 |            |
+//	      node       nodes elsewhere        verdict: which differences are more than noise
 //
 // # Promises
 //
@@ -30,6 +30,9 @@
 //   - "peers" makes each measurement in a fresh process, of this program or of the one around another library. One that is
 //     not there or does not support a scenario is left out with a counted line that says why; one that fails is tried once
 //     more in that scenario and reported, while the others go on.
+//   - With --processes each node is a process of this program, with --connect one that runs already, here or on another
+//     machine (the command node). Every node is asked at the end what it has applied; one that is gone is named, what it
+//     would have proven is said to be not proven, and the others are checked. No process outlives the run.
 //   - Data directories lie beside the results, on the same filesystem, and are removed after each measurement.
 //
 // # Decisions
@@ -43,13 +46,12 @@
 //
 // # What is not there yet
 //
-// The command chaos; the flags --groups, --processes and --wal-backend; TLS and
-// plain connections in --net. Fields of results that go with these flags hold what every run
-// does today: one group, one process, "tidwall".
+// The command chaos; the flags --groups and --wal-backend; TLS and plain connections in --net; reads beside --processes and
+// --connect. Fields of results that go with these flags hold what every run does today: one group, "tidwall".
 //
 // # Reading order
 //
 // main.go and command.go, the commands; flags.go; runner.go, a run; peers.go, one with other libraries; compare.go;
-// report.go; serve.go, one
-// measurement for another process; output.go and files.go, what is written; version.go; errors.go.
+// report.go; serve.go, one measurement for another process; node_command.go, a node; output.go and
+// files.go, what is written; version.go; errors.go.
 package main

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,28 +68,39 @@ func (f *pathFlag) Set(path string) error {
 // Type names the value in the help.
 func (f *pathFlag) Type() string { return f.kind }
 
-// addSettings adds every setting to a command, and some more, and returns them.
-func addSettings(flags *pflag.FlagSet, more ...setting.Rule) []*settingFlag {
+// addSettings adds every setting to a command but those without, and some more, and returns them.
+func addSettings(flags *pflag.FlagSet, without []string, more ...setting.Rule) []*settingFlag {
 	var list []*settingFlag
 	for _, rule := range append(setting.Rules(), more...) {
-		if rule.ProfileOnly {
+		if rule.ProfileOnly || slices.Contains(without, rule.Name) {
 			continue
 		}
 		f := &settingFlag{rule: rule}
 		flags.Var(f, rule.Name, fmt.Sprintf("%s: %s", rule.About, rule.Wants))
+		if rule.Switch {
+			flags.Lookup(rule.Name).NoOptDefVal = "true"
+		}
 		list = append(list, f)
 	}
 	return list
 }
 
-// override puts what flags said into a plan.
-func override(p *setting.Plan, list []*settingFlag) error {
+// override puts what flags said into a plan, and what nodes say that it is to connect to.
+func override(ctx context.Context, p *setting.Plan, list []*settingFlag) error {
 	for _, f := range list {
 		if !f.set {
 			continue
 		}
 		if err := f.rule.SetText(p, f.text); err != nil {
 			return asUsage(err)
+		}
+	}
+	if len(p.Connect) > 0 {
+		given := func(name string) bool {
+			return slices.ContainsFunc(list, func(f *settingFlag) bool { return f.set && f.rule.Name == name })
+		}
+		if err := connect(ctx, p, given); err != nil {
+			return err
 		}
 	}
 	_, err := p.Scenarios()

@@ -58,7 +58,10 @@ Exit code: as of "run"; 1 also when a measurement failed.`,
 				return err
 			}
 			plan.Targets = nil
-			if err := override(&plan, settings); err != nil {
+			if plan.Processes {
+				return usagef("peers: profile %s has processes true, want false: every library is measured with its nodes in one process", plan.Profile)
+			}
+			if err := override(c.Context(), &plan, settings); err != nil {
 				return err
 			}
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
@@ -70,7 +73,7 @@ Exit code: as of "run"; 1 also when a measurement failed.`,
 			return r.run(ctx)
 		},
 	}
-	settings = addSettings(c.Flags(), setting.PeerRule())
+	settings = addSettings(c.Flags(), []string{setting.ProcessesName}, setting.PeerRule())
 	addOutput(c, &out, stdout, stderr)
 	return c
 }

@@ -18,8 +18,12 @@ import (
 	"github.com/millrace/millrace/cluster_benchmark/setting"
 )
 
-// TestMain makes this binary, called by the name of a program around another library, that program.
+// TestMain makes this binary, called by the name of a program around another library, that program, and the suite itself where
+// that starts a node's process.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == nodeProcessName {
+		os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+	}
 	playPeer(filepath.Base(os.Args[0]))
 	goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) // gnet's worker pool starts with the program and stays
 }

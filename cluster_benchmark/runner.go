@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/millrace/millrace/cluster_benchmark/measure"
+	"github.com/millrace/millrace/cluster_benchmark/node"
 	"github.com/millrace/millrace/cluster_benchmark/peer"
 	"github.com/millrace/millrace/cluster_benchmark/result"
 	"github.com/millrace/millrace/cluster_benchmark/setting"
@@ -140,7 +141,7 @@ func (r *runner) here(ctx context.Context, name string, s setting.Scenario, roun
 	job := &measure.Job{
 		Profile: r.plan.Profile, Target: name, Round: round, Scenario: s, Dir: dir, GOGC: measure.GCPercent,
 		Open: func(ctx context.Context, s setting.Scenario, dir string) (target.Target, error) {
-			return target.Open(ctx, name, s, dir)
+			return openTarget(ctx, name, s, dir, r.plan.Connect)
 		},
 		Build: r.build, Machine: r.machine, Progress: r.progress, Intervals: r.out.hlog != "",
 	}
@@ -149,6 +150,22 @@ func (r *runner) here(ctx context.Context, name string, s setting.Scenario, roun
 		job.WALBackend = target.WALBackend(name)
 	}
 	return job.Run(ctx)
+}
+
+// openTarget opens a target: with its nodes in this process, in processes of their own, or, where addresses are given, by
+// connecting to nodes that run already. A ceiling has no nodes: it is here in any case.
+func openTarget(ctx context.Context, name string, s setting.Scenario, dir string, addresses []string) (target.Target, error) {
+	switch {
+	case name == setting.Millrace && s.Connect:
+		return node.Connect(ctx, s, addresses)
+	case name == setting.Millrace && s.Processes:
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		return node.OpenProcesses(ctx, s, dir, node.Command{Path: self, Args: []string{nodeProcessName}})
+	}
+	return target.Open(ctx, name, s, dir)
 }
 
 // compareWithCeilings sets each target's part of the ceilings of the same scenario and round, and marks what is above

@@ -97,6 +97,9 @@ func (j *Job) Run(ctx context.Context) (*result.Result, error) {
 		return nil, errors.Join(err, t.Close())
 	}
 	one := j.newResult()
+	if placed, ok := t.(target.Placed); ok {
+		one.Places = placed.Places()
+	}
 	begun := load.Start(load.Config{
 		Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch, Payload: s.Payload,
 		Rate: float64(s.Rate), Arrivals: load.Arrivals(s.Arrivals), Warmup: j.Warmup, Duration: j.Duration,
@@ -148,6 +151,7 @@ func Key(target string, s setting.Scenario, walBackend string) result.Key {
 	return result.Key{
 		Target: target, Nodes: s.Nodes, Groups: 1, Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch,
 		Payload: s.Payload, Rate: float64(s.Rate), Arrivals: s.Arrivals, ReadRatio: s.ReadRatio, Read: s.Read, Store: s.Store, WALBackend: walBackend, Net: s.Net,
+		Processes: s.Processes, Connect: s.Connect,
 	}
 }
 
@@ -168,14 +172,15 @@ func observe(ctx context.Context, begun *load.Run, t target.Target, watch *show.
 	}
 	used, counted := after.usage.Sub(before.usage), after.counters.Sub(before.counters)
 	one.Counted = after.at.Sub(before.at).Seconds()
-	one.CPU = used.CPU
-	one.AllocPerOp = float64(used.Alloc) / max(one.Counted, 1e-9) // by puts per second once they are counted
+	one.CPU = used.CPU + counted.CPU
+	one.AllocPerOp = float64(used.Alloc+counted.Alloc) / max(one.Counted, 1e-9) // by puts per second once they are counted
 	one.WALBytes, one.WALSyncs, one.Frames = counted.WALBytes, counted.WALSyncs, counted.Frames
 	if counted.Frames > 0 {
 		one.EntriesPerFrame = float64(counted.Entries) / float64(counted.Frames)
 	}
 	one.SetStages(after.stages)
 	one.MaxRSS, err = result.Peak()
+	one.MaxRSS += counted.PeakRSS
 	one.Interrupted = ctx.Err() != nil
 	return err
 }

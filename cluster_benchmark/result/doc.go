@@ -33,6 +33,8 @@
 //     clients and all nodes. alloc_bytes_per_op is bytes allocated per second by puts per second.
 //   - "safety" is ok when everything was looked at and nothing is wrong. Otherwise "reasons" say what is wrong and
 //     "unproven" why something could not be looked at: the run did not finish, or nothing was acknowledged.
+//   - Where nodes run in processes of their own, started by the run or connected to, cpu_s, alloc_bytes_per_op and
+//     max_rss_bytes add up all of these processes and that of the clients.
 //   - max_rss_bytes is the peak of one scenario and round where the system lets it be reset (Linux), else of the process.
 //
 // # Reading order

@@ -31,7 +31,8 @@ type Key struct {
 	Store      string  `json:"store"`
 	WALBackend string  `json:"wal_backend"`
 	Net        string  `json:"net"`
-	Processes  bool    `json:"processes"`
+	Processes  bool    `json:"processes"`         // each node in a process of its own, on this machine
+	Connect    bool    `json:"connect,omitempty"` // nodes that were running already, here or on other machines
 	ReadRatio  float64 `json:"read_ratio"`
 	Read       string  `json:"read,omitempty"` // how reads were made, "" without
 }
@@ -106,6 +107,9 @@ type Result struct {
 	// line. Both are empty for this engine and for ceilings.
 	Library       string `json:"library,omitempty"`
 	Configuration string `json:"configuration,omitempty"`
+	// Places says where each node ran and what it was made of, when they were connected to; Machine and Build are the
+	// clients' then.
+	Places []string `json:"places,omitempty"`
 
 	Duration   float64 `json:"duration_s"`
 	Ops        uint64  `json:"ops"`

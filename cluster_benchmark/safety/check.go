@@ -20,7 +20,8 @@ const reasonsMax = 8
 // must be closed, after every replica had the chance to apply everything committed. Replicas are numbered from 1.
 //
 // unfinished says why some of them had not that chance, and is empty when all had. What a replica lacks is then no loss
-// as long as another one went further: whatever was acknowledged was applied by the node that did so.
+// as long as another one went further: whatever was acknowledged was applied by the node that did so. A replica that could
+// not be looked at is nil.
 func Check(books []*Book, replicas []*Machine, unfinished []string) Verdict {
 	v := Verdict{}
 	sum := uint64(0)
@@ -37,6 +38,11 @@ func Check(books []*Book, replicas []*Machine, unfinished []string) Verdict {
 	}
 	furthest := furthest(replicas)
 	for i, m := range replicas {
+		if m == nil {
+			v.Applied, v.Hashes = append(v.Applied, 0), append(v.Hashes, "")
+			v.unproven("node %d could not be looked at", i+1)
+			continue
+		}
 		v.Applied = append(v.Applied, m.applied)
 		v.Hashes = append(v.Hashes, fmt.Sprintf("%016x", m.hash))
 		v.checkReplica(i+1, m, books)
@@ -54,11 +60,11 @@ func Check(books []*Book, replicas []*Machine, unfinished []string) Verdict {
 	return v
 }
 
-// furthest returns the first replica that got to the highest index.
+// furthest returns the first replica that got to the highest index, of those that there are.
 func furthest(replicas []*Machine) int {
 	best := 0
 	for i, m := range replicas {
-		if m.last > replicas[best].last {
+		if m != nil && (replicas[best] == nil || m.last > replicas[best].last) {
 			best = i
 		}
 	}

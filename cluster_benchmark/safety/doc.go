@@ -33,5 +33,6 @@
 //
 // # Reading order
 //
-// identity.go, what a put carries; serials.go, sets of them; book.go and machine.go, the two sides; check.go.
+// identity.go, what a put carries; serials.go, sets of them; book.go and machine.go, the two sides; encoding.go, a machine
+// on its way from another process; check.go.
 package safety

@@ -33,6 +33,10 @@ type Plan struct {
 	Store           string
 	Net             string
 	Rounds          int
+	// Processes runs each node in a process of its own.
+	Processes bool
+	// Connect are the addresses at which nodes that run already listen for clients; none are started then.
+	Connect []string
 	// NoStages keeps the engine from measuring where the time of puts goes.
 	NoStages bool
 	// Peers are the other libraries that are measured beside the targets.
@@ -74,6 +78,8 @@ type Scenario struct {
 	Read      string  `json:"read,omitempty"`
 	Store     string  `json:"store"`
 	Net       string  `json:"net"`
+	Processes bool    `json:"processes,omitempty"` // each node in a process of its own
+	Connect   bool    `json:"connect,omitempty"`   // to nodes that run already
 	// NoStages is no condition of a result: what the engine measures of itself costs less than can be seen.
 	NoStages bool `json:"no_stages,omitempty"`
 }
@@ -93,6 +99,9 @@ func (s Scenario) Check() error {
 		values["read-ratio"], values["read"] = s.ReadRatio, s.Read
 	} else if s.Read != "" {
 		return &ValueError{Setting: "read", Value: s.Read, Want: "a read-ratio beside it"}
+	}
+	if s.Processes || s.Connect {
+		return &ValueError{Setting: ProcessesName, Value: "true", Want: "false in a request, and no connect: the nodes of what it asks for run in one process"}
 	}
 	for _, r := range Rules() {
 		if v, ok := values[r.Name]; ok {
@@ -115,7 +124,7 @@ func (p *Plan) Scenarios() ([]Scenario, error) {
 			return nil, &ValueError{Setting: "read", Value: strings.Join(p.Read, ","), Want: "a read-ratio beside it, which is 0"}
 		}
 	}
-	all := []Scenario{{Store: p.Store, Net: p.Net, NoStages: p.NoStages}}
+	all := []Scenario{{Store: p.Store, Net: p.Net, Processes: p.Processes, Connect: len(p.Connect) > 0, NoStages: p.NoStages}}
 	all = vary(all, p.Nodes, func(s *Scenario, v int) { s.Nodes = v })
 	all = vary(all, p.Payload, func(s *Scenario, v int) { s.Payload = v })
 	all = vary(all, p.Batch, func(s *Scenario, v int) { s.Batch = v })
@@ -170,6 +179,9 @@ func (s Scenario) check() error {
 	if err := s.checkReads(); err != nil {
 		return err
 	}
+	if err := s.checkPlace(); err != nil {
+		return err
+	}
 	if s.Batch*s.Payload > batchBytesMax {
 		return &ValueError{Setting: "batch", Value: fmt.Sprint(s.Batch),
 			Want: fmt.Sprintf("at most %d beside payload %d, since a call carries at most %d bytes",
@@ -194,6 +206,26 @@ func (s Scenario) checkReads() error {
 	}
 	if s.Read == ReadFollower && s.Nodes < 2 {
 		return &ValueError{Setting: "read", Value: s.Read, Want: "nodes 2 or more beside it: one alone has no follower"}
+	}
+	return nil
+}
+
+// checkPlace looks at where nodes run beside what they are then able to.
+func (s Scenario) checkPlace() error {
+	if !s.Processes && !s.Connect {
+		return nil
+	}
+	beside := "processes"
+	if s.Connect {
+		beside = "connect"
+	}
+	switch {
+	case s.Processes && s.Connect:
+		return &ValueError{Setting: "processes", Value: "true", Want: "false beside connect, whose nodes run already"}
+	case s.Net != NetTCP:
+		return &ValueError{Setting: "net", Value: s.Net, Want: NetTCP + " beside " + beside + ": nodes of different processes talk over sockets"}
+	case s.ReadRatio > 0:
+		return &ValueError{Setting: "read-ratio", Value: fmt.Sprint(s.ReadRatio), Want: "0 beside " + beside + ": the protocol of clients in another process carries puts alone"}
 	}
 	return nil
 }

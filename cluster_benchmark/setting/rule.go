@@ -2,6 +2,7 @@ package setting
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,8 @@ type Rule struct {
 	Wants string
 	// List says that several values make a sweep or a list.
 	List bool
+	// Switch says that the flag alone, without a value, means true.
+	Switch bool
 	// ProfileOnly keeps the setting out of the flags.
 	ProfileOnly bool
 
@@ -144,6 +147,7 @@ func Rules() []Rule {
 		profileOnly(duration("ceiling-warmup", "time under load before it, at most warmup", 0, func(p *Plan) *time.Duration { return &p.CeilingWarmup })),
 		choice("store", "where each node keeps its log", Stores(), func(p *Plan) *string { return &p.Store }),
 		choice("net", "how nodes talk", Nets(), func(p *Plan) *string { return &p.Net }),
+		processes(),
 		stages(),
 		rounds(),
 		profileOnly(text("about", "what the profile is for", func(p *Plan) *string { return &p.About })),
@@ -235,6 +239,39 @@ func stages() Rule {
 			}
 			return "on"
 		},
+	}
+}
+
+// ProcessesName is that of the setting that runs each node in a process of its own.
+const ProcessesName = "processes"
+
+func processes() Rule {
+	return Rule{
+		Name: ProcessesName, About: "whether each node of the engine runs in a process of its own, the clients in another", Wants: "true or false", Switch: true,
+		set: func(p *Plan, values []string) bool {
+			p.Processes = values[0] == "true"
+			return p.Processes || values[0] == "false"
+		},
+		text: func(p *Plan) string { return strconv.FormatBool(p.Processes) },
+	}
+}
+
+// ConnectRule is the setting that measures nodes which run already. It is none of a profile's.
+func ConnectRule() Rule {
+	return Rule{
+		Name: "connect", About: "nodes that run already (see \"node\"), each by the address at which it listens for clients",
+		Wants: "different HOST:PORT, one for each node of the cluster, separated by commas", List: true,
+		set: func(p *Plan, values []string) bool {
+			for i, v := range values {
+				host, port, err := net.SplitHostPort(v)
+				if err != nil || host == "" || port == "" || slices.Contains(values[:i], v) {
+					return false
+				}
+			}
+			p.Connect = slices.Clone(values)
+			return true
+		},
+		text: func(p *Plan) string { return strings.Join(p.Connect, ",") },
 	}
 }
 

@@ -284,7 +284,7 @@ func TestTextIsWhatWasSet(t *testing.T) {
 }
 
 func TestProfileErrorsNameTheLine(t *testing.T) {
-	known := "target, nodes, clients, inflight, batch, payload, rate, arrivals, read_ratio, read, duration, warmup, ceiling_duration, ceiling_warmup, store, net, stages, rounds, about"
+	known := "target, nodes, clients, inflight, batch, payload, rate, arrivals, read_ratio, read, duration, warmup, ceiling_duration, ceiling_warmup, store, net, processes, stages, rounds, about"
 	for _, c := range []struct{ yaml, want string }{
 		{"nodes: 3\ncleints: 4\n", `p.yaml:2: unknown key "cleints", known: ` + known},
 		{"nodes: 3\nceiling-duration: 4s\n", `p.yaml:2: unknown key "ceiling-duration", known: ` + known},

@@ -67,6 +67,7 @@ func columns() []column {
 		{"nodes", func(k *result.Key) string { return strconv.Itoa(k.Nodes) }, plain("nodes")},
 		{"store", func(k *result.Key) string { return k.Store }, func(v string) string { return "store " + v }},
 		{"net", func(k *result.Key) string { return k.Net }, func(v string) string { return "net " + v }},
+		{"where", nodesAt, func(v string) string { return v }},
 		{"clients", func(k *result.Key) string { return strconv.Itoa(k.Clients) }, plain("clients")},
 		{"inflight", func(k *result.Key) string { return strconv.Itoa(k.Inflight) }, plain("in flight each")},
 		{"batch", func(k *result.Key) string { return strconv.Itoa(k.Batch) }, func(v string) string { return "batch " + v }},
@@ -85,6 +86,17 @@ func columns() []column {
 			return strconv.FormatFloat(100*k.ReadRatio, 'f', -1, 64) + " % " + k.Read
 		}, plain("reads")},
 	}
+}
+
+// nodesAt says where nodes ran, if not in the process of their clients.
+func nodesAt(k *result.Key) string {
+	switch {
+	case k.Connect:
+		return "connected nodes"
+	case k.Processes:
+		return "a process each"
+	}
+	return ""
 }
 
 // conditions splits the settings into those that are the same for all groups, in words, and those that differ. What none

@@ -23,7 +23,7 @@ const clusterID = "benchmark"
 type cluster struct {
 	nodes    []*engine.Raft
 	machines []*safety.Machine
-	logs     []countedLog // none when the store is memory
+	logs     []*Log // none when the store is memory
 	stages   Stages
 	read     string // how reads are made; "" where nothing is read
 }
@@ -47,7 +47,7 @@ func openCluster(ctx context.Context, s setting.Scenario, dir string) (*cluster,
 func (c *cluster) open(s setting.Scenario, id codec.NodeID, dir string, network *netio.Network) error {
 	cfg := engine.Config{NodeID: id, ClusterID: clusterID, Log: engine.MemoryLog(), LeaseReads: s.Read == setting.ReadLease}
 	if s.Store == setting.StoreWAL {
-		log, err := openLog(filepath.Join(dir, fmt.Sprintf("node-%d", id)), id)
+		log, err := OpenLog(filepath.Join(dir, fmt.Sprintf("node-%d", id)), clusterID, id)
 		if err != nil {
 			return err
 		}

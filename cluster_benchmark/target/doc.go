@@ -28,7 +28,7 @@
 //     small groups. A file that lags behind the majority takes all that waits for it when its sync is over.
 //   - Stages are measured in every run: two thousand puts a second are followed, whatever their rate, which costs less than
 //     can be told from noise. --stages off shows that.
-//   - Nodes of a cluster run in this process and listen on free ports of 127.0.0.1.
+//   - Nodes of a cluster run in this process and listen on free ports of 127.0.0.1. Those of package node run elsewhere.
 //
 // # Reading order
 //

@@ -33,13 +33,25 @@ type Counters struct {
 	Entries  uint64 // puts in them
 	WALBytes uint64 // written to logs
 	WALSyncs uint64 // of logs
+	// CPU (seconds) and Alloc (bytes of heap, freed ones too) were used by nodes in other processes; PeakRSS is the resident
+	// memory of all of them at its peak since the target was opened, in bytes. All are 0 where nodes run in this process.
+	CPU            float64
+	Alloc, PeakRSS uint64
 }
 
-// Sub returns what was added since an earlier reading.
+// Placed is a [Target] whose nodes run elsewhere.
+type Placed interface {
+	Target
+	// Places says on a line for each node where it runs and what it is made of; none where that is this machine.
+	Places() []string
+}
+
+// Sub returns what was added since an earlier reading. The peak stays what it is.
 func (c Counters) Sub(before Counters) Counters {
 	return Counters{
 		Frames: c.Frames - before.Frames, Entries: c.Entries - before.Entries,
 		WALBytes: c.WALBytes - before.WALBytes, WALSyncs: c.WALSyncs - before.WALSyncs,
+		CPU: c.CPU - before.CPU, Alloc: c.Alloc - before.Alloc, PeakRSS: c.PeakRSS,
 	}
 }
 
