@@ -260,7 +260,7 @@ func (r *remote) look() {
 
 // open makes a connection for puts to a node.
 func (r *remote) open(ctx context.Context, id codec.NodeID) error {
-	s, err := openStream(ctx, r.node(id).address, id, r.run, func() {
+	s, err := openStream(ctx, r.node(id).address, id, r.run, silenceLook, func() {
 		select {
 		case r.lost <- struct{}{}:
 		default:

@@ -44,6 +44,7 @@ type stream struct {
 	leader  atomic.Uint64 // who leads instead, where the node said so
 	// lost is told once, when nothing new is taken any more.
 	lost func()
+	look time.Duration // silenceLook, but for tests
 
 	// mu guards what follows. No owner would do: one goroutine writes frames and another finds them by their answers.
 	mu     sync.Mutex
@@ -57,7 +58,7 @@ type stream struct {
 }
 
 // openStream connects to a node and claims it for the run.
-func openStream(ctx context.Context, address string, id codec.NodeID, run string, lost func()) (*stream, error) {
+func openStream(ctx context.Context, address string, id codec.NodeID, run string, look time.Duration, lost func()) (*stream, error) {
 	conn, err := dial(ctx, address)
 	if err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func openStream(ctx context.Context, address string, id codec.NodeID, run string
 	if err := claimOn(conn, in, address, run); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	s := &stream{node: id, conn: conn, ready: make(chan struct{}, 1), owed: map[uint64]*pipeline.Batch{}, lost: lost}
+	s := &stream{node: id, conn: conn, ready: make(chan struct{}, 1), owed: map[uint64]*pipeline.Batch{}, lost: lost, look: look}
 	if s.Intake, err = pipeline.NewIntake(pipeline.IntakeConfig{Ready: s.ready}); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -162,7 +163,7 @@ func (s *stream) read(in *reader) {
 	var results []pipeline.Result
 	silent := 0
 	for {
-		err := s.conn.SetReadDeadline(time.Now().Add(silenceLook))
+		err := s.conn.SetReadDeadline(time.Now().Add(s.look))
 		var m message
 		if err == nil {
 			m, err = in.read()
