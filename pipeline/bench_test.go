@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"testing"
+	"unsafe"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -119,5 +120,12 @@ func BenchmarkCommitStage(b *testing.B) {
 	}
 	if released != int(seq) {
 		b.Fatalf("%d of %d acknowledgements released", released, seq)
+	}
+}
+
+// TestCallFillsTwoCacheLines: a third one costs each put a trip between the caller's core and the answering one's.
+func TestCallFillsTwoCacheLines(t *testing.T) {
+	if size := unsafe.Sizeof(call{}); size > 128 {
+		t.Errorf("a call has %d bytes, want at most 128", size)
 	}
 }

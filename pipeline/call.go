@@ -11,14 +11,16 @@ import (
 // Owner: the caller until it is enqueued and again after done; in between the one goroutine that ends batches. A call may
 // have entries in several of them, so all batches of an Intake must be ended by the same goroutine: in a node that of
 // the [Applier].
+//
+// It is written on the answering goroutine's core and read on the caller's, so each cache line counts: it fills two.
 type call struct {
 	pool    *callPool
 	done    chan struct{}       // capacity 1; one token per use
 	fn      func(Result, error) // instead of done, for calls that do not wait
 	one     [1]Result           // room for the common case
 	results []Result            // one per entry
-	filled  int                 // results set
-	missing int                 // entries not yet answered. Invariant: the call is complete when it reaches 0
+	filled  int32               // results set
+	missing int32               // entries not yet answered. Invariant: the call is complete when it reaches 0
 	err     error
 	trace   *Trace // nil for almost every call
 }
@@ -32,7 +34,7 @@ func (p *callPool) get(entries int, fn func(Result, error)) *call {
 	if c == nil {
 		c = &call{pool: p, done: make(chan struct{}, 1)}
 	}
-	c.fn, c.missing, c.filled, c.err = fn, entries, 0, nil
+	c.fn, c.missing, c.filled, c.err = fn, int32(entries), 0, nil
 	if entries == 1 {
 		c.results = c.one[:]
 	} else {
@@ -89,8 +91,8 @@ func (c *call) waitOne(ctx context.Context) (Result, error) {
 
 // answer takes the results of the call's next entries.
 func (c *call) answer(results []Result) {
-	c.filled += copy(c.results[c.filled:], results)
-	c.missing -= len(results)
+	c.filled += int32(copy(c.results[c.filled:], results))
+	c.missing -= int32(len(results))
 	if c.missing == 0 {
 		c.complete()
 	}
@@ -101,7 +103,7 @@ func (c *call) fail(entries int, err error) {
 	if c.err == nil || isUnknown(err) && !isUnknown(c.err) {
 		c.err = err
 	}
-	c.missing -= entries
+	c.missing -= int32(entries)
 	if c.missing == 0 {
 		c.complete()
 	}

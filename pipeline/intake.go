@@ -83,18 +83,19 @@ var plain = terms{kind: codec.EntryNormal}
 type Intake struct {
 	cfg   IntakeConfig
 	calls callPool
+	_     [64]byte // what callers only read lies on no cache line that each of them writes
 
 	// mu guards what follows. No owner would do: callers encode their entries themselves, so that the goroutine that
 	// takes pays per batch and not per entry. It is held for one copy of the entry's bytes.
 	mu     sync.Mutex
-	open   *Batch        // being filled; nil when the last one was closed or taken
+	open   *Batch // being filled; nil when the last one was closed or taken
+	bytes  int    // of entries in open and closed, overhead included
+	err    error  // set once no more is taken in
+	called bool   // a token was put into Ready since the last Take
+	sample sampler
 	closed []*Batch      // full, oldest first
-	bytes  int           // of entries in open and closed, overhead included
 	hint   int           // capacity of the next batch's buffer
 	space  chan struct{} // closed when something was taken; nil when nobody waits for room
-	err    error         // set once no more is taken in
-	called bool          // a token was put into Ready since the last Take
-	sample *sampler      // nil when no call is followed
 }
 
 // NewIntake returns an empty Intake. It returns an error that names the field when a bound is out of range.
@@ -235,9 +236,7 @@ func (in *Intake) enter(ctx context.Context, block bool, c *call, t terms, commi
 		return context.Cause(ctx)
 	}
 	in.mu.Lock()
-	if in.sample != nil {
-		c.trace = in.sample.call()
-	}
+	c.trace = in.sample.call()
 	for in.err == nil && in.bytes > 0 && in.bytes+total > in.cfg.BytesMax {
 		err := error(nil)
 		if block {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -104,13 +105,13 @@ func (t *Trace) pass(s Stage, now time.Time) {
 //
 // Owner: none; the lock of its [Intake] guards it.
 type sampler struct {
-	Sampling
+	left   int       // calls up to the next one that is followed, itself included; more than ever come where none is
 	every  int       // one call in so many, on average
-	left   int       // calls up to the next one that is followed, itself included
 	tally  int       // followed since
 	since  time.Time // when the rate was looked at
 	period time.Duration
 	expect int // calls to be followed in a period
+	Sampling
 }
 
 const (
@@ -120,12 +121,12 @@ const (
 	everyMax   = 1 << 20     // where it ends
 )
 
-func newSampler(s Sampling) *sampler {
+func newSampler(s Sampling) sampler {
 	if s.Observe == nil {
-		return nil
+		return sampler{left: math.MaxInt}
 	}
 	period := max(ratePeriod, expectMin*s.Interval)
-	return &sampler{Sampling: s, every: 1, left: 1, since: time.Now(), period: period, expect: int(period / s.Interval)}
+	return sampler{Sampling: s, every: 1, left: 1, since: time.Now(), period: period, expect: int(period / s.Interval)}
 }
 
 // call counts a call and returns its trace where it is followed.
@@ -133,6 +134,10 @@ func (s *sampler) call() *Trace {
 	if s.left--; s.left > 0 {
 		return nil
 	}
+	return s.follow()
+}
+
+func (s *sampler) follow() *Trace {
 	now := time.Now()
 	s.tally++
 	if took := now.Sub(s.since); took >= s.period || s.tally > 2*s.expect {

@@ -208,8 +208,8 @@ func TestNothingIsFollowedUnlessAskedFor(t *testing.T) {
 		}
 		b.Fail(ErrStopped)
 	}
-	if in.sample != nil {
-		t.Error("there is a sampler")
+	if in.sample.Observe != nil || in.sample.call() != nil {
+		t.Error("the sampler follows a call")
 	}
 }
 
