@@ -44,6 +44,7 @@ var consensusNames = map[string][]string{
 // goFiles lists the files in which goroutines start, and what each of those is for.
 var goFiles = map[string]string{
 	"cluster_benchmark/load/load.go":                "the clients and their time-keeper, which end with the run",
+	"cluster_benchmark/measure/event.go":            "plays the scenario's event, ended with the measured time",
 	"cluster_benchmark/measure/measure.go":          "stops the load when the run is interrupted, a call that returns at once",
 	"cluster_benchmark/peers/dragonboat/cluster.go": "answers the puts whose caller does not wait, one per node, ended by Close",
 	"cluster_benchmark/node/caller.go":              "ends a question when its context does, a call that returns at once",
@@ -58,6 +59,8 @@ var goFiles = map[string]string{
 	"cluster_benchmark/peers/etcd-new/network.go":   "the two ends of each connection, ended by Close",
 	"cluster_benchmark/peers/hashicorp/cluster.go":  "answers the puts whose caller does not wait, one per node, ended by Close",
 	"cluster_benchmark/target/disk.go":              "the ceiling's committer and its file writers, ended by Close",
+	"cluster_benchmark/target/event_slow.go":        "a timer for each sync answered late, stopped by Close",
+	"cluster_benchmark/target/event_snapshot.go":    "a snapshot on each node at once, awaited",
 	"cluster_benchmark/target/handoff.go":           "the ceiling's one consumer, ended by Close",
 	"cluster_benchmark/target/net.go":               "the ceiling's two ends of a connection, ended by Close",
 	"engine/callback.go":                            "calls what a caller registered, one each, awaited by Close",

@@ -70,7 +70,7 @@ func list(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "  %-17s %s\n", name, plan.About)
+		fmt.Fprintf(w, "  %-20s %s\n", name, plan.About)
 	}
 	for _, part := range []struct {
 		title   string
@@ -83,7 +83,7 @@ func list(w io.Writer) error {
 	} {
 		fmt.Fprintf(w, "\n%s\n", part.title)
 		for _, c := range part.choices {
-			fmt.Fprintf(w, "  %-17s %s\n", c.Name, c.About)
+			fmt.Fprintf(w, "  %-20s %s\n", c.Name, c.About)
 		}
 	}
 	return nil
@@ -144,16 +144,20 @@ of the suite's that carries many puts in one message. With --connect the nodes r
 "node". Both measure puts alone, over TCP; figures of processes are those of all of them together, but with --connect
 machine and version are this one's, and the nodes' stand in the result as "places".
 
+With --event something happens to the cluster in the measured time: snapshots, a follower with a slow disk, a leader that is
+killed and comes back. A line below the table says what was done and what it cost; a run whose event did not happen has
+failed. Ceilings are left out here too.
+
 Exit code: 0 when all is well; 1 when a safety check failed or could not be made, no put was answered in the measured
-time, a target came out above its ceiling, the generator of an open loop fell behind, or the run could not be made; 2 for
-a bad flag, profile or value; 130 when ctrl-C or SIGTERM ended it early and nothing else is wrong. What was measured is
-written in any case.
+time, an event did not happen, a target came out above its ceiling, the generator of an open loop fell behind, or the run
+could not be made; 2 for a bad flag, profile or value; 130 when ctrl-C or SIGTERM ended it early and nothing else is wrong.
+What was measured is written in any case.
 
 Every target runs with GOGC=400, which each result says.
 
 What the profiles say, where no flag overrides it: the defaults, but for
 ` + profileValues() + `
-Not there yet: several groups; other log backends; connections with TLS; faults under load.`,
+Not there yet: several groups; other log backends; connections with TLS.`,
 		Example: `  cluster_benchmark run quick
   cluster_benchmark run minimized --clients 1,256 --target millrace,ceiling-handoff --rounds 3
   cluster_benchmark run durable --processes
@@ -212,7 +216,7 @@ func profileValues() string {
 // profileLines lists the settings of a plan that differ from another's, if there is one.
 func profileLines(name string, plan, from *setting.Plan) string {
 	var all strings.Builder
-	line := fmt.Sprintf("  %-15s", name)
+	line := fmt.Sprintf("  %-20s", name)
 	for _, r := range setting.Rules() {
 		if r.ProfileOnly || from != nil && r.Text(plan) == r.Text(from) {
 			continue
@@ -220,7 +224,7 @@ func profileLines(name string, plan, from *setting.Plan) string {
 		word := fmt.Sprintf(" --%s %s", r.Name, r.Text(plan))
 		if len(line)+len(word) > 118 {
 			fmt.Fprintln(&all, line)
-			line = strings.Repeat(" ", 17)
+			line = strings.Repeat(" ", 22)
 		}
 		line += word
 	}

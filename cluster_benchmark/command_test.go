@@ -18,13 +18,13 @@ func try(args ...string) (code int, stdout, stderr string) {
 func TestBadArguments(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
-	profile := filepath.Join(dir, "own.yaml")
-	for name, content := range map[string]string{file: "", profile: "nodes: 3\ncleints: 1\n"} {
+	profile, nodeFile := filepath.Join(dir, "own.yaml"), filepath.Join(dir, "node.yaml")
+	for name, content := range map[string]string{file: "", profile: "nodes: 3\ncleints: 1\n", nodeFile: "node: 1\ncleints: 1\n"} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --read-ratio, --read, --duration, --warmup, --store, --net, --processes, --stages, --rounds, --connect, --out, --json, --hgrm, --hlog, --benchfmt, --quiet, --help"
+	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --read-ratio, --read, --event, --duration, --warmup, --store, --net, --processes, --stages, --rounds, --connect, --out, --json, --hgrm, --hlog, --benchfmt, --quiet, --help"
 	peersFlags := strings.Replace(strings.Replace(flags, "--processes, ", "", 1), "--connect", "--peer", 1)
 	aTime := "with its unit, as 500ms, 10s or 1m30s"
 	for _, c := range []struct {
@@ -34,11 +34,11 @@ func TestBadArguments(t *testing.T) {
 		{"bench", `unknown command "bench", want list, run, peers, compare, report or node`},
 		{"list all", `list: argument "all", want none`},
 		{"list --clients 1", `--clients: unknown flag of "list", want one of --help`},
-		{"run", "run: 0 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file"},
-		{"run quick durable", "run: 2 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file"},
-		{"run slow", `unknown profile "slow", known: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file`},
-		{"run ./no.yaml", "profile ./no.yaml: no such file or directory, want a YAML file or one of quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix"},
-		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, rate, arrivals, read_ratio, read, duration, warmup, ceiling_duration, ceiling_warmup, store, net, processes, stages, rounds, about`},
+		{"run", "run: 0 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, snapshot-under-load, slow-follower, leader-kill, or a path to a YAML file"},
+		{"run quick durable", "run: 2 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, snapshot-under-load, slow-follower, leader-kill, or a path to a YAML file"},
+		{"run slow", `unknown profile "slow", known: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, snapshot-under-load, slow-follower, leader-kill, or a path to a YAML file`},
+		{"run ./no.yaml", "profile ./no.yaml: no such file or directory, want a YAML file or one of quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, snapshot-under-load, slow-follower, leader-kill"},
+		{"run " + profile, profile + `:2: unknown key "cleints", known: target, nodes, clients, inflight, batch, payload, rate, arrivals, read_ratio, read, event, duration, warmup, ceiling_duration, ceiling_warmup, store, net, processes, stages, rounds, about`},
 		{"run quick --rate 0.5", "--rate 0.5: want different integers from 0 to 10000000, separated by commas"},
 		{"run quick --arrivals constant", "--arrivals constant: want a rate beside it, which is 0"},
 		{"run quick --arrivals uniform", "--arrivals uniform: want poisson or constant"},
@@ -46,6 +46,9 @@ func TestBadArguments(t *testing.T) {
 		{"run quick --read-ratio 1", "--read-ratio 1: want different numbers from 0 to 0.999, separated by commas"},
 		{"run quick --read stale", "--read stale: want different names out of linearizable, lease, follower, separated by commas"},
 		{"run quick --read lease", "--read lease: want a read-ratio beside it, which is 0"},
+		{"run quick --event fire", "--event fire: want different names out of none, snapshot, slow-follower, leader-kill, separated by commas"},
+		{"run quick --event leader-kill --store memory", "--store memory: want wal beside event leader-kill, since a node that forgets its log can't come back"},
+		{"run quick --event leader-kill --duration 2s", "--duration 2s: want at least 6s beside event leader-kill, which takes its time"},
 		{"run quick --read-ratio 0.5 --inflight 4", "--inflight 4: want 1 beside read-ratio 0.5, since a client then reads or puts, one at a time"},
 		{"run quick --read-ratio 0.5 --read follower --nodes 1", "--read follower: want nodes 2 or more beside it: one alone has no follower"},
 		{"run quick --groups=5", `--groups: unknown flag of "run", want one of ` + flags},
@@ -72,8 +75,8 @@ func TestBadArguments(t *testing.T) {
 		{"run quick --json=", `--json "": want a file that can be written, or - for standard output`},
 		{"run quick --hgrm=", `--hgrm "": want a file that can be written`},
 		{"run quick --out=", `--out "": want a directory that can be written to`},
-		{"peers quick durable", "peers: 2 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file"},
-		{"peers slow", `unknown profile "slow", known: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, or a path to a YAML file`},
+		{"peers quick durable", "peers: 2 profiles given, want 1: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, snapshot-under-load, slow-follower, leader-kill, or a path to a YAML file"},
+		{"peers slow", `unknown profile "slow", known: quick, minimized, durable, latency, pipelined, batch, sweep-clients, sweep-payload, open-loop, read-mix, snapshot-under-load, slow-follower, leader-kill, or a path to a YAML file`},
 		{"peers --peer raft", "--peer raft: want different names out of etcd, etcd-new, hashicorp, dragonboat-tan, dragonboat-pebble, openraft, separated by commas"},
 		{"peers --clients 0", "--clients 0: want different integers from 1 to 65536, separated by commas"},
 		{"peers --out " + file, "--out " + file + ": not a directory, want a directory that can be written to"},
@@ -88,7 +91,7 @@ func TestBadArguments(t *testing.T) {
 		{"node x", `node: argument "x", want none`},
 		{"node --config " + dir + "/none.yaml", "--config " + dir + "/none.yaml: no such file or directory, want a YAML file"},
 		{"node --config=", `--config "": want a YAML file`},
-		{"node --config " + profile, profile + `:1: unknown field "nodes", known: cluster, node, peers, clients, store, dir, members, insecure, stages`},
+		{"node --config " + nodeFile, nodeFile + `:2: unknown field "cleints", known: cluster, node, peers, clients, store, dir, members, insecure, stages`},
 		{"run quick --peer etcd", `--peer: unknown flag of "run", want one of ` + flags},
 	} {
 		code, stdout, stderr := try(strings.Split(c.args, " ")...)
@@ -131,7 +134,7 @@ func TestHelp(t *testing.T) {
 		{"node --help", []string{"--config FILE", "--insecure", "members:", "10.0.0.2:7001", "run durable --connect", "nothing is encrypted", "Ctrl-C or SIGTERM closes it"}},
 		{"", []string{"list", "run", "peers", "compare"}},
 		{"run --help", []string{"--clients LIST", "different integers from 1 to 65536", "memory or wal", "GOGC=400", "130 when ctrl-C or SIGTERM", "run PROFILE",
-			"  defaults        --target millrace --nodes 3 --clients 256", "  minimized       --clients 1,64,256,1024,4096 --payload 0", "--rate LIST", "--arrivals VALUE", "--read-ratio LIST", "Not there yet: several groups"}},
+			"  defaults             --target millrace --nodes 3 --clients 256", "  minimized            --clients 1,64,256,1024,4096 --payload 0", "--rate LIST", "--arrivals VALUE", "--read-ratio LIST", "--event LIST", "Not there yet: several groups"}},
 		{"run -h", []string{"--hgrm"}},
 		{"list --help", []string{"profiles, targets, stores, networks and other libraries"}},
 		{"peers --help", []string{"--peer LIST", "--clients LIST", "--rounds", "by default minimized", "--hgrm FILE", "fresh process"}},

@@ -19,8 +19,8 @@
 // # Promises
 //
 //   - Exit codes: 0 when all is well; 1 when a safety check failed or could not be made, no put was answered in the
-//     measured time, a target came out above its ceiling, or a run could not be made; 2 for a flag, profile, key or
-//     value that can't be used, with one line that names it, before anything is measured; 130 when ctrl-C or SIGTERM
+//     measured time, an event did not happen, a target came out above its ceiling, or a run could not be made; 2 for a
+//     flag, profile, key or value that can't be used, with one line that names it, before anything is measured; 130 when ctrl-C or SIGTERM
 //     ended the run early and nothing else is wrong. compare --fail-above exits with 1 when something got worse by more
 //     than that, or can't be used, and with 2 when there are too few rounds to tell.
 //   - What a run measured is written to a new file under --out as soon as a target has ended, and written over, with the

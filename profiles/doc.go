@@ -9,6 +9,8 @@
 //	                one setting varied: puts in flight, puts in a call, clients, payload
 //	open-loop.yaml  puts that become due at a rate, up to saturation; finds the knee
 //	read-mix.yaml   reads beside puts, made in each of the ways there are
+//	snapshot-under-load.yaml, slow-follower.yaml, leader-kill.yaml
+//	                something happens to the cluster meanwhile, beside the same load without it
 //
 // # Promises
 //

@@ -13,7 +13,7 @@ var files embed.FS
 // order is how profiles are listed: the one to begin with first.
 var order = []string{
 	"quick", "minimized", "durable", "latency", "pipelined", "batch", "sweep-clients", "sweep-payload", "open-loop",
-	"read-mix",
+	"read-mix", "snapshot-under-load", "slow-follower", "leader-kill",
 }
 
 // Names returns the names of all profiles, the one to begin with first.

@@ -3,7 +3,8 @@ package load
 import "context"
 
 // carry issues one call after the other as they become due, until none is any more. A call's clock starts when it is due,
-// also where no carrier is free then.
+// also where no carrier is free then, and goes on where it is refused: it is then put again, which is how a cluster without a
+// leader shows in latencies.
 func (c *client) carry() {
 	defer c.run.schedule.leave()
 	if !c.find() {
@@ -14,17 +15,30 @@ func (c *client) carry() {
 		if !ok {
 			break
 		}
-		issued := c.run.now()
-		if err := c.issueCall(); err != nil {
-			if !c.pause() || !c.find() {
-				break
-			}
-			continue
+		if !c.carryOne(k) {
+			break
 		}
-		c.carried(k, issued)
 	}
 	c.record()
 	c.publish()
+}
+
+// carryOne issues a call until it is answered or its fate is unknown, and returns false when nothing is put any more.
+func (c *client) carryOne(k call) bool {
+	issued := c.run.now()
+	for {
+		err := c.issueCall()
+		if err == nil {
+			c.carried(k, issued)
+			return true
+		}
+		lost := isUnknown(err)
+		goOn := c.pause() && c.find()
+		if lost || !goOn {
+			c.errors += uint64(len(c.payloads))
+			return goOn
+		}
+	}
 }
 
 // issueCall puts what one call carries and awaits it.
@@ -40,7 +54,7 @@ func (c *client) issueCall() error {
 		c.lock()
 		defer c.unlock()
 		if err != nil {
-			c.failed(c.serials[0], err)
+			c.unanswered(c.serials[0], err)
 			return err
 		}
 		c.book.Acknowledge(c.serials[0], result.LogID)
@@ -51,7 +65,7 @@ func (c *client) issueCall() error {
 	defer c.unlock()
 	for i, serial := range c.serials {
 		if err != nil {
-			c.failed(serial, err)
+			c.unanswered(serial, err)
 			continue
 		}
 		c.book.Acknowledge(serial, results[i].LogID)

@@ -289,15 +289,19 @@ func (c *client) publish() {
 	c.unpublished = 0
 }
 
-// failed notes a put that was not acknowledged. Anything but an unknown fate means that it certainly did not happen.
+// failed counts a put that was not acknowledged.
 func (c *client) failed(serial uint64, err error) {
-	var unknown *pipeline.UnknownError
-	if errors.As(err, &unknown) {
+	c.unanswered(serial, err)
+	c.errors++
+}
+
+// unanswered notes a put that was not acknowledged. Anything but an unknown fate means that it certainly did not happen.
+func (c *client) unanswered(serial uint64, err error) {
+	if isUnknown(err) {
 		c.book.Unknown(serial)
 	} else {
 		c.book.Refuse(serial)
 	}
-	c.errors++
 	c.note(err)
 }
 
@@ -332,6 +336,8 @@ func (c *client) pause() bool {
 }
 
 func isGone(err error) bool { return errors.Is(err, ErrGone) }
+
+func isUnknown(err error) bool { return errors.As(err, new(*pipeline.UnknownError)) }
 
 func (c *client) note(err error) {
 	if c.firstError == nil {

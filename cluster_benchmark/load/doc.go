@@ -36,7 +36,9 @@
 //   - In an open loop latency is from when a put was due. Neither a stall of the target nor a late generator can hide: what
 //     becomes due meanwhile waits, and its clock goes on (Gil Tene's coordinated omission). What was due in the measured
 //     time is measured, also when it is issued after its end, for as long again as was measured but at most 10 s; the rest
-//     counts with what it has waited by then. It is counted among the puts per second when answered within the time.
+//     counts with what it has waited by then. It is counted among the puts per second when answered within the time. A put
+//     that is refused, as by a node that does not lead any more, is put again, and its clock goes on; one whose fate is
+//     unknown has failed and has no latency. A closed loop puts nothing again: there both have failed.
 //   - The generator is measured too ([Generator]): how late it issued when a carrier was free, how many puts found none, how
 //     many it owes at the end.
 //   - Each put's fate is written into its client's [safety.Book]: acknowledged, unknown or refused.

@@ -20,5 +20,5 @@
 //
 // # Reading order
 //
-// measure.go, from top to bottom.
+// measure.go, from top to bottom; read.go; event.go.
 package measure

@@ -106,7 +106,7 @@ func (j *Job) Run(ctx context.Context) (*result.Result, error) {
 		ReadRatio: s.ReadRatio, Intervals: j.Intervals,
 	}, t)
 	watch := j.Progress.Watch(j.label(), begun, j.Warmup, j.Duration)
-	readErr := observe(ctx, begun, t, watch, one)
+	readErr := j.observe(ctx, begun, t, watch, one)
 	j.Progress.Say(j.label() + "  checking")
 	finished, err := finish(begun, t, one)
 	if err != nil {
@@ -132,6 +132,9 @@ func Label(target string, s setting.Scenario, round int) string {
 	if s.ReadRatio > 0 {
 		text += fmt.Sprintf("  %g %% %s reads", 100*s.ReadRatio, s.Read)
 	}
+	if s.Event != "" {
+		text += "  " + s.Event
+	}
 	if round > 1 {
 		text += fmt.Sprintf("  round %d", round)
 	}
@@ -150,13 +153,13 @@ func (j *Job) newResult() *result.Result {
 func Key(target string, s setting.Scenario, walBackend string) result.Key {
 	return result.Key{
 		Target: target, Nodes: s.Nodes, Groups: 1, Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch,
-		Payload: s.Payload, Rate: float64(s.Rate), Arrivals: s.Arrivals, ReadRatio: s.ReadRatio, Read: s.Read, Store: s.Store, WALBackend: walBackend, Net: s.Net,
+		Payload: s.Payload, Rate: float64(s.Rate), Arrivals: s.Arrivals, ReadRatio: s.ReadRatio, Read: s.Read, Event: s.Event, Store: s.Store, WALBackend: walBackend, Net: s.Net,
 		Processes: s.Processes, Connect: s.Connect,
 	}
 }
 
 // observe waits for the measured time to pass and reads what was used in it. When ctx ends it stops the load.
-func observe(ctx context.Context, begun *load.Run, t target.Target, watch *show.Watch, one *result.Result) error {
+func (j *Job) observe(ctx context.Context, begun *load.Run, t target.Target, watch *show.Watch, one *result.Result) error {
 	unhook := context.AfterFunc(ctx, begun.Stop)
 	defer unhook()
 	watch.Until(begun.Warm())
@@ -165,8 +168,10 @@ func observe(ctx context.Context, begun *load.Run, t target.Target, watch *show.
 		begun.Stop()
 		return err
 	}
+	playing := j.play(t)
 	watch.Until(begun.Over())
 	after, err := read(t)
+	playing.end(one)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,9 @@ func supports(t target.Target, s setting.Scenario) error {
 	if _, ok := t.(load.ReadSource); s.ReadRatio > 0 && !ok {
 		return fmt.Errorf("%g %% %s reads: %w", 100*s.ReadRatio, s.Read, target.ErrUnsupported)
 	}
+	if _, ok := t.(target.Eventful); s.Event != "" && !ok {
+		return fmt.Errorf("event %s: %w", s.Event, target.ErrUnsupported)
+	}
 	return nil
 }
 

@@ -17,6 +17,8 @@
 //     p99 of at most 5 times the lowest of all rates.
 //   - "reads" is what clients read between their puts, with a latency and "histogram" as those of the puts, by the way that
 //     "read" names. Each read is looked at: one that misses a put which was acknowledged before it began fails the check.
+//   - "events" is what was done to the cluster in the measured time, as "event" names it. A result whose event did not happen
+//     is invalid.
 //   - "stages_us" is where the time of puts went, by the stages that package engine defines, of some puts chosen by chance:
 //     intake, quorum, apply and answer add up to the latency; wal_write, wal_sync and network lie within quorum.
 //     "stage_histograms" has their histograms as "histogram" has the latency's. A stage that a run does not have is left out.
@@ -39,6 +41,6 @@
 //
 // # Reading order
 //
-// result.go, the line; stages.go, reads.go; encoding.go, histograms in it; file.go, files of lines; group.go, rounds and medians; knee.go;
+// result.go, the line; stages.go, reads.go, event.go; encoding.go, histograms in it; file.go, files of lines; group.go, rounds and medians; knee.go;
 // hgrm.go, benchfmt.go and conditions.go, files for other tools; build.go, machine.go and usage.go; errors.go.
 package result

@@ -34,7 +34,8 @@ type Key struct {
 	Processes  bool    `json:"processes"`         // each node in a process of its own, on this machine
 	Connect    bool    `json:"connect,omitempty"` // nodes that were running already, here or on other machines
 	ReadRatio  float64 `json:"read_ratio"`
-	Read       string  `json:"read,omitempty"` // how reads were made, "" without
+	Read       string  `json:"read,omitempty"`  // how reads were made, "" without
+	Event      string  `json:"event,omitempty"` // what happened to the cluster in the measured time, "" for nothing
 }
 
 // Latency holds microseconds.
@@ -121,6 +122,8 @@ type Result struct {
 	Generator *Generator `json:"generator,omitempty"`
 	// Reads is what was read beside the puts, nil where nothing was.
 	Reads *Reads `json:"reads,omitempty"`
+	// Events is what happened to the cluster in the measured time, in the order in which it began.
+	Events []Event `json:"events,omitempty"`
 
 	// Counted is how long the following were counted: between two readings close to the ends of the measured time.
 	Counted         float64 `json:"counted_s"`

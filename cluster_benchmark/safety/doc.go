@@ -34,5 +34,5 @@
 // # Reading order
 //
 // identity.go, what a put carries; serials.go, sets of them; book.go and machine.go, the two sides; encoding.go, a machine
-// on its way from another process; check.go.
+// on its way from another process; state.go, one that comes out of a snapshot; check.go.
 package safety

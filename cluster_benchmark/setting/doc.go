@@ -4,7 +4,7 @@
 //	profile (YAML) --ParseProfile--> Plan <--flags of "run"        one table of rules checks both
 //	                                  |
 //	                                  v Scenarios
-//	     nodes x payload x batch x clients x inflight x rate x reads    each measured on every target, in every round
+//	     nodes x payload x batch x clients x inflight x rate x reads x events: each measured on every target, in every round
 //
 // # Promises
 //

@@ -1,10 +1,13 @@
 package setting
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/millrace/millrace/cluster_benchmark/safety"
 )
 
 // Plan is all that a run does. Lists make a sweep.
@@ -25,8 +28,10 @@ type Plan struct {
 	// ReadRatio is which part of what clients do is a read, Read how it is made.
 	ReadRatio []float64
 	Read      []string
-	Duration  time.Duration
-	Warmup    time.Duration
+	// Event is what happens to the cluster in the measured time.
+	Event    []string
+	Duration time.Duration
+	Warmup   time.Duration
 	// CeilingDuration and CeilingWarmup are used for ceilings where they are shorter than the two above.
 	CeilingDuration time.Duration
 	CeilingWarmup   time.Duration
@@ -50,7 +55,7 @@ func Defaults() Plan {
 		Targets: []string{Millrace},
 		Nodes:   []int{3}, Clients: []int{256}, Inflight: []int{1}, Batch: []int{1}, Payload: []int{128},
 		Rate: []int{0}, Arrivals: ArrivalsPoisson,
-		ReadRatio: []float64{0}, Read: []string{ReadLinearizable},
+		ReadRatio: []float64{0}, Read: []string{ReadLinearizable}, Event: []string{EventNone},
 		Duration: 10 * time.Second, Warmup: 2 * time.Second,
 		CeilingDuration: 24 * time.Hour, CeilingWarmup: 24 * time.Hour,
 		Store: StoreWAL, Net: NetTCP, Rounds: 1,
@@ -76,6 +81,7 @@ type Scenario struct {
 	// ReadRatio is which part of what clients do is a read, Read how it is made, with a ratio above 0.
 	ReadRatio float64 `json:"read_ratio,omitempty"`
 	Read      string  `json:"read,omitempty"`
+	Event     string  `json:"event,omitempty"` // what happens to the cluster in the measured time; "" for nothing
 	Store     string  `json:"store"`
 	Net       string  `json:"net"`
 	Processes bool    `json:"processes,omitempty"` // each node in a process of its own
@@ -103,6 +109,13 @@ func (s Scenario) Check() error {
 	if s.Processes || s.Connect {
 		return &ValueError{Setting: ProcessesName, Value: "true", Want: "false in a request, and no connect: the nodes of what it asks for run in one process"}
 	}
+	switch s.Event {
+	case "":
+	case EventNone:
+		return &ValueError{Setting: "event", Value: s.Event, Want: "an event, or nothing at all"}
+	default:
+		values["event"] = s.Event
+	}
 	for _, r := range Rules() {
 		if v, ok := values[r.Name]; ok {
 			if err := r.Set(&Plan{}, fmt.Sprint(v)); err != nil {
@@ -113,7 +126,7 @@ func (s Scenario) Check() error {
 	return s.check()
 }
 
-// Scenarios returns every combination, the clients changing before the puts in flight, and the reads last. It returns a
+// Scenarios returns every combination, the clients changing before the puts in flight, and reads and events last. It returns a
 // [ValueError] for a combination that can't be served.
 func (p *Plan) Scenarios() ([]Scenario, error) {
 	if p.Arrivals != Defaults().Arrivals && slices.Max(p.Rate) == 0 {
@@ -141,6 +154,16 @@ func (p *Plan) Scenarios() ([]Scenario, error) {
 			s.Read = v
 		}
 	})
+	all = vary(all, p.Event, func(s *Scenario, v string) {
+		if s.Event = v; v == EventNone {
+			s.Event = ""
+		}
+	})
+	for _, event := range p.Event {
+		if least := eventDurations[event]; p.Duration < least {
+			return nil, &ValueError{Setting: "duration", Value: p.Duration.String(), Want: fmt.Sprintf("at least %v beside event %s, which takes its time", least, event)}
+		}
+	}
 	for _, s := range all {
 		if err := s.check(); err != nil {
 			return nil, err
@@ -179,7 +202,7 @@ func (s Scenario) check() error {
 	if err := s.checkReads(); err != nil {
 		return err
 	}
-	if err := s.checkPlace(); err != nil {
+	if err := cmp.Or(s.checkPlace(), s.checkEvent()); err != nil {
 		return err
 	}
 	if s.Batch*s.Payload > batchBytesMax {
@@ -226,6 +249,33 @@ func (s Scenario) checkPlace() error {
 		return &ValueError{Setting: "net", Value: s.Net, Want: NetTCP + " beside " + beside + ": nodes of different processes talk over sockets"}
 	case s.ReadRatio > 0:
 		return &ValueError{Setting: "read-ratio", Value: fmt.Sprint(s.ReadRatio), Want: "0 beside " + beside + ": the protocol of clients in another process carries puts alone"}
+	case s.Event != "":
+		return &ValueError{Setting: "event", Value: s.Event, Want: EventNone + " beside " + beside + ": what happens to a node is done to it within its process"}
+	}
+	return nil
+}
+
+// eventDurations are the least measured times that an event can happen in: three snapshots are written at 128 MiB/s, and an
+// election begins within 2 s.
+var eventDurations = map[string]time.Duration{
+	EventSnapshot: 4 * time.Second, EventSlowFollower: time.Second, EventLeaderKill: 6 * time.Second,
+}
+
+// checkEvent looks at what an event needs.
+func (s Scenario) checkEvent() error {
+	beside := " beside event " + s.Event
+	if (s.Event == EventSlowFollower || s.Event == EventLeaderKill) && s.Nodes < 3 {
+		return &ValueError{Setting: "nodes", Value: fmt.Sprint(s.Nodes), Want: "3 or more" + beside + ", since the others must be a quorum"}
+	}
+	if s.Event != EventLeaderKill {
+		return nil
+	}
+	if s.Store != StoreWAL {
+		return &ValueError{Setting: "store", Value: s.Store, Want: StoreWAL + beside + ", since a node that forgets its log can't come back"}
+	}
+	if s.Payload < safety.IdentityBytes {
+		return &ValueError{Setting: "payload", Value: fmt.Sprint(s.Payload),
+			Want: fmt.Sprintf("at least %d%s, since puts that lost their answer could not be told from others", safety.IdentityBytes, beside)}
 	}
 	return nil
 }

@@ -88,6 +88,24 @@ func Reads() []Choice {
 	}
 }
 
+// What can happen to a cluster while it is under load.
+const (
+	EventNone         = "none"
+	EventSnapshot     = "snapshot"
+	EventSlowFollower = "slow-follower"
+	EventLeaderKill   = "leader-kill"
+)
+
+// Events lists what can happen to a cluster while it is under load.
+func Events() []Choice {
+	return []Choice{
+		{EventNone, "nothing"},
+		{EventSnapshot, "all nodes take a snapshot, at a quarter, half and three quarters of the measured time"},
+		{EventSlowFollower, "the disk of a follower answers late, from a quarter of the measured time to three quarters"},
+		{EventLeaderKill, "the leader is killed at a quarter of the measured time, and restarted when another one leads"},
+	}
+}
+
 // Arrivals lists how the puts of an open loop arrive.
 func Arrivals() []Choice {
 	return []Choice{
@@ -141,6 +159,7 @@ func Rules() []Rule {
 		choice("arrivals", "how the puts of an open loop arrive", Arrivals(), func(p *Plan) *string { return &p.Arrivals }),
 		parts("read-ratio", "which part of what clients do is a read beside their puts", 0, 0.999, func(p *Plan) *[]float64 { return &p.ReadRatio }),
 		choices("read", "how reads are made", Reads(), func(p *Plan) *[]string { return &p.Read }),
+		choices("event", "what happens to the cluster meanwhile", Events(), func(p *Plan) *[]string { return &p.Event }),
 		duration("duration", "measured time per scenario, round and target", 100*time.Millisecond, func(p *Plan) *time.Duration { return &p.Duration }),
 		duration("warmup", "time under load before it", 0, func(p *Plan) *time.Duration { return &p.Warmup }),
 		profileOnly(duration("ceiling-duration", "measured time of a ceiling, at most duration", 100*time.Millisecond, func(p *Plan) *time.Duration { return &p.CeilingDuration })),

@@ -38,6 +38,7 @@ func TestRulesTakeAndRefuse(t *testing.T) {
 		{"arrivals", []string{"poisson", "constant"}, []string{"", "uniform", "poisson,constant"}, "poisson or constant"},
 		{"read-ratio", []string{"0", "0.999", "0,0.5,0.90"}, []string{"", "1", "-0.1", "NaN", "50%", "0.5,0.50"}, "0 to 0.999"},
 		{"read", []string{"lease", "linearizable,lease,follower"}, []string{"", "stale", "lease,lease"}, "linearizable, lease, follower"},
+		{"event", []string{"none", "none,snapshot", "slow-follower,leader-kill"}, []string{"", "fire", "snapshot,snapshot"}, "none, snapshot, slow-follower, leader-kill"},
 		{"duration", []string{"100ms", "24h"}, []string{"99ms", "25h", "10", "-1s", "ten", "1s,2s"}, "100ms to 24h"},
 		{"warmup", []string{"0s", "1m30s"}, []string{"-1s", "5", "25h"}, "0s to 24h"},
 		{"store", []string{"memory", "wal"}, []string{"", "disk", "wal,memory"}, "memory or wal"},
@@ -121,6 +122,25 @@ func TestReadsAreScenarios(t *testing.T) {
 	}
 }
 
+// TestEventsAreScenarios: each is one, beside one without.
+func TestEventsAreScenarios(t *testing.T) {
+	p := Defaults()
+	p.Event = []string{EventNone, EventSnapshot, EventSlowFollower, EventLeaderKill}
+	all, err := p.Scenarios()
+	if err != nil || len(all) != 4 {
+		t.Fatalf("%+v, %v, want 4", all, err)
+	}
+	for i, want := range []string{"", EventSnapshot, EventSlowFollower, EventLeaderKill} {
+		if all[i].Event != want || all[i].Check() != nil {
+			t.Errorf("scenario %d is %+v, %v, want event %q", i, all[i], all[i].Check(), want)
+		}
+	}
+	all[1].Event = "fire"
+	if all[1].Check() == nil {
+		t.Error("an unknown event is taken")
+	}
+}
+
 func TestCombinationsThatNothingCanServe(t *testing.T) {
 	for _, c := range []struct {
 		change func(*Plan)
@@ -134,6 +154,12 @@ func TestCombinationsThatNothingCanServe(t *testing.T) {
 		{func(p *Plan) { p.ReadRatio, p.Batch = []float64{0.5}, []int{4} }, `batch "4": want 1 beside read-ratio 0.5, since a client then reads or puts, one at a time`},
 		{func(p *Plan) { p.ReadRatio, p.Rate = []float64{0.5}, []int{9} }, `rate "9": want 0 beside read-ratio 0.5, since a client then reads or puts, one at a time`},
 		{func(p *Plan) { p.ReadRatio, p.Read, p.Nodes = []float64{0.5}, []string{ReadFollower}, []int{1} }, `read "follower": want nodes 2 or more beside it: one alone has no follower`},
+		{func(p *Plan) { p.Event, p.Nodes = []string{EventSlowFollower}, []int{2} }, `nodes "2": want 3 or more beside event slow-follower, since the others must be a quorum`},
+		{func(p *Plan) { p.Event, p.Nodes = []string{EventNone, EventLeaderKill}, []int{3, 1} }, `nodes "1": want 3 or more beside event leader-kill, since the others must be a quorum`},
+		{func(p *Plan) { p.Event, p.Store = []string{EventLeaderKill}, StoreMemory }, `store "memory": want wal beside event leader-kill, since a node that forgets its log can't come back`},
+		{func(p *Plan) { p.Event, p.Payload = []string{EventLeaderKill}, []int{15} }, `payload "15": want at least 16 beside event leader-kill, since puts that lost their answer could not be told from others`},
+		{func(p *Plan) { p.Event, p.Duration = []string{EventLeaderKill}, 5*time.Second }, `duration "5s": want at least 6s beside event leader-kill, which takes its time`},
+		{func(p *Plan) { p.Event, p.Duration = []string{EventNone, EventSnapshot}, 3*time.Second }, `duration "3s": want at least 4s beside event snapshot, which takes its time`},
 		{func(p *Plan) { p.Rate, p.Batch = []int{99}, []int{100} }, `rate "99": want at least 100 beside batch 100: a call a second`},
 		{func(p *Plan) { p.Batch, p.Payload = []int{4096}, []int{1 << 20} }, `batch "4096": want at most 64 beside payload 1048576, since a call carries at most 67108864 bytes`},
 	} {
@@ -157,6 +183,7 @@ func TestScenarioIsChecked(t *testing.T) {
 		"arrivals":   func(s *Scenario) { s.Arrivals = ArrivalsConstant },
 		"read-ratio": func(s *Scenario) { s.ReadRatio, s.Read = 1, ReadLease },
 		"read":       func(s *Scenario) { s.Read = ReadLease },
+		"event":      func(s *Scenario) { s.Event = EventNone },
 		"nodes":      func(s *Scenario) { s.Nodes = 0 },
 		"clients":    func(s *Scenario) { s.Clients = 1 << 20 },
 		"inflight":   func(s *Scenario) { s.Inflight = -1 },
@@ -284,7 +311,7 @@ func TestTextIsWhatWasSet(t *testing.T) {
 }
 
 func TestProfileErrorsNameTheLine(t *testing.T) {
-	known := "target, nodes, clients, inflight, batch, payload, rate, arrivals, read_ratio, read, duration, warmup, ceiling_duration, ceiling_warmup, store, net, processes, stages, rounds, about"
+	known := "target, nodes, clients, inflight, batch, payload, rate, arrivals, read_ratio, read, event, duration, warmup, ceiling_duration, ceiling_warmup, store, net, processes, stages, rounds, about"
 	for _, c := range []struct{ yaml, want string }{
 		{"nodes: 3\ncleints: 4\n", `p.yaml:2: unknown key "cleints", known: ` + known},
 		{"nodes: 3\nceiling-duration: 4s\n", `p.yaml:2: unknown key "ceiling-duration", known: ` + known},

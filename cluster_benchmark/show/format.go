@@ -85,6 +85,7 @@ func columns() []column {
 			}
 			return strconv.FormatFloat(100*k.ReadRatio, 'f', -1, 64) + " % " + k.Read
 		}, plain("reads")},
+		{"event", func(k *result.Key) string { return k.Event }, func(v string) string { return "event " + v }},
 	}
 }
 

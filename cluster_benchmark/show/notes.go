@@ -71,6 +71,7 @@ func notes(w io.Writer, results []result.Result) {
 	}
 	generated(w, results)
 	knees(w, results)
+	events(w, results)
 	if rounds > 1 {
 		fmt.Fprintf(w, "Medians over %d rounds.\n", rounds)
 	}
@@ -180,6 +181,9 @@ func where(r *result.Result) string {
 	}
 	if r.ReadRatio > 0 {
 		rate += fmt.Sprintf(", %g %% %s reads", 100*r.ReadRatio, r.Read)
+	}
+	if r.Event != "" {
+		rate += ", event " + r.Event
 	}
 	return fmt.Sprintf("%s, %s, %d in flight, batch %d, %d B%s, %s, round %d",
 		r.Target, plural(uint64(r.Clients), "client"), r.Inflight, r.Batch, r.Payload, rate, plural(uint64(r.Nodes), "node"), r.Round)

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -21,21 +24,35 @@ const clusterID = "benchmark"
 
 // cluster is this engine's nodes, all in this process.
 type cluster struct {
-	nodes    []*engine.Raft
-	machines []*safety.Machine
-	logs     []*Log // none when the store is memory
+	scenario setting.Scenario
+	dir      string
+	network  *netio.Network // with net inproc
 	stages   Stages
-	read     string // how reads are made; "" where nothing is read
+	killed   atomic.Pointer[kill] // nil as long as no leader was
+
+	// mu guards what follows. No owner would do: clients ask who leads while a node is replaced.
+	mu      sync.Mutex
+	members []member // node i+1 at i
+	former  []member // were killed; what they did counts
+}
+
+// member is a node, its state and its log.
+type member struct {
+	node    *engine.Raft
+	machine *safety.Machine
+	log     *Log      // nil when the store is memory
+	disk    *slowDisk // nil unless it may become slow
 }
 
 // openCluster starts the nodes, makes them a cluster and waits for its leader.
 func openCluster(ctx context.Context, s setting.Scenario, dir string) (*cluster, error) {
-	c := &cluster{read: s.Read}
-	network := netio.NewNetwork()
+	c := &cluster{scenario: s, dir: dir, network: netio.NewNetwork()}
 	for i := range s.Nodes {
-		if err := c.open(s, codec.NodeID(i+1), dir, network); err != nil {
+		m, err := c.open(codec.NodeID(i+1), "127.0.0.1:0")
+		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open node %d: %w", i+1, err), c.Close())
 		}
+		c.members = append(c.members, m)
 	}
 	if err := c.elect(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -43,91 +60,101 @@ func openCluster(ctx context.Context, s setting.Scenario, dir string) (*cluster,
 	return c, nil
 }
 
-// open starts one node.
-func (c *cluster) open(s setting.Scenario, id codec.NodeID, dir string, network *netio.Network) error {
+// open starts one node, which listens on an address if it listens at all.
+func (c *cluster) open(id codec.NodeID, listen string) (member, error) {
+	s := c.scenario
+	m := member{machine: safety.NewMachine(s.Clients, s.Payload)}
 	cfg := engine.Config{NodeID: id, ClusterID: clusterID, Log: engine.MemoryLog(), LeaseReads: s.Read == setting.ReadLease}
 	if s.Store == setting.StoreWAL {
-		log, err := OpenLog(filepath.Join(dir, fmt.Sprintf("node-%d", id)), clusterID, id)
+		log, err := OpenLog(filepath.Join(c.dir, fmt.Sprintf("node-%d", id)), clusterID, id)
 		if err != nil {
-			return err
+			return m, err
 		}
-		c.logs = append(c.logs, log)
-		cfg.Log = log
+		m.log, cfg.Log = log, log
 	}
 	if s.Net == setting.NetInproc {
-		cfg.Transport = network.Transport(id, clusterID, cfg.Log.Incarnation())
+		cfg.Transport = c.network.Transport(id, clusterID, cfg.Log.Incarnation())
 	} else {
-		cfg.Listen = "127.0.0.1:0"
+		cfg.Listen = listen
 	}
 	if !s.NoStages {
 		cfg.Stages = c.stages.Observe
 	}
-	machine := safety.NewMachine(s.Clients, s.Payload)
-	node, err := engine.Open(cfg, machine)
-	if err != nil {
-		return err // it has closed the log
-	}
-	c.nodes = append(c.nodes, node)
-	c.machines = append(c.machines, machine)
-	return nil
+	state := c.arm(&cfg, &m)
+	var err error
+	m.node, err = engine.Open(cfg, state) // after an error it has closed the log
+	return m, err
+}
+
+// all returns the nodes there are at the moment.
+func (c *cluster) all() []member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.members)
 }
 
 // elect makes the nodes members of one cluster and waits until one of them leads.
 func (c *cluster) elect(ctx context.Context) error {
 	var members []codec.Node
-	for _, n := range c.nodes {
-		members = append(members, codec.Node{ID: n.NodeID(), Address: n.Addr()})
+	for _, m := range c.members {
+		members = append(members, codec.Node{ID: m.node.NodeID(), Address: m.node.Addr()})
 	}
-	if err := c.nodes[0].Initialize(ctx, codec.NewMembership(codec.SeveralLeadersPerTerm, members...)); err != nil {
+	if err := c.members[0].node.Initialize(ctx, codec.NewMembership(codec.SeveralLeadersPerTerm, members...)); err != nil {
 		return fmt.Errorf("initialize the cluster: %w", err)
 	}
-	for _, n := range c.nodes {
-		if _, err := n.WaitLeader(ctx); err != nil {
-			return fmt.Errorf("node %d waits for a leader: %w", n.NodeID(), err)
+	for _, m := range c.members {
+		if _, err := m.node.WaitLeader(ctx); err != nil {
+			return fmt.Errorf("node %d waits for a leader: %w", m.node.NodeID(), err)
 		}
 	}
 	return nil
 }
 
-// leading returns the node that leads, nil when none does.
-func (c *cluster) leading() *engine.Raft {
-	for _, n := range c.nodes {
-		if leader, ok := n.Leader(); ok && leader.ID == n.NodeID() {
-			return n
+// leading returns the node that leads; one without a node when none does.
+func (c *cluster) leading() member {
+	for _, m := range c.all() {
+		if leader, ok := m.node.Leader(); ok && leader.ID == m.node.NodeID() {
+			return m
 		}
 	}
-	return nil
+	return member{}
 }
 
 // Proposer returns the leader.
 func (c *cluster) Proposer() (load.Proposer, error) {
-	if n := c.leading(); n != nil {
-		return n, nil
+	if m := c.leading(); m.node != nil {
+		if c.scenario.Event == setting.EventLeaderKill {
+			return watched{m.node, c}, nil
+		}
+		return m.node, nil
 	}
-	left := 0
-	for _, n := range c.nodes {
-		if running(n) {
+	left, all := 0, c.all()
+	for _, m := range all {
+		if running(m.node) {
 			left++
 		}
 	}
-	if left <= len(c.nodes)/2 {
-		return nil, fmt.Errorf("%d of %d nodes run, too few to elect a leader: %w", left, len(c.nodes), load.ErrGone)
+	if left <= len(all)/2 {
+		return nil, fmt.Errorf("%d of %d nodes run, too few to elect a leader: %w", left, len(all), load.ErrGone)
 	}
 	return nil, errNoLeader
 }
 
 // Counters adds up all nodes.
 func (c *cluster) Counters() Counters {
+	c.mu.Lock()
+	all := slices.Concat(c.members, c.former)
+	c.mu.Unlock()
 	var sum Counters
-	for _, n := range c.nodes {
-		m := n.Metrics()
-		sum.Frames += m.Frames
-		sum.Entries += m.Entries
-	}
-	for _, l := range c.logs {
-		s := l.Stats()
-		sum.WALBytes += uint64(s.BytesWritten)
-		sum.WALSyncs += uint64(s.Syncs)
+	for _, m := range all {
+		metrics := m.node.Metrics()
+		sum.Frames += metrics.Frames
+		sum.Entries += metrics.Entries
+		if m.log != nil {
+			stats := m.log.Stats()
+			sum.WALBytes += uint64(stats.BytesWritten)
+			sum.WALSyncs += uint64(stats.Syncs)
+		}
 	}
 	return sum
 }
@@ -155,13 +182,13 @@ func (c *cluster) Settle(ctx context.Context) error {
 // behind says who has not applied all of the leader's log, nil when all have.
 func (c *cluster) behind() error {
 	leader := c.leading()
-	if leader == nil {
+	if leader.node == nil {
 		return errNoLeader
 	}
-	last := leader.Metrics().Last.Index
-	for _, n := range c.nodes {
-		if applied := n.Metrics().Applied; applied < last {
-			return fmt.Errorf("node %d has applied %d of %d entries", n.NodeID(), applied, last)
+	last := leader.node.Metrics().Last.Index
+	for _, m := range c.all() {
+		if applied := m.node.Metrics().Applied; applied < last {
+			return fmt.Errorf("node %d has applied %d of %d entries", m.node.NodeID(), applied, last)
 		}
 	}
 	return nil
@@ -170,16 +197,22 @@ func (c *cluster) behind() error {
 // Close closes all nodes.
 func (c *cluster) Close() error {
 	var errs []error
-	for _, n := range c.nodes {
-		if err := n.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("node %d: %w", n.NodeID(), err))
+	for _, m := range c.all() {
+		if err := m.node.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("node %d: %w", m.node.NodeID(), err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // Replicas returns the state machine of each node.
-func (c *cluster) Replicas() []*safety.Machine { return c.machines }
+func (c *cluster) Replicas() []*safety.Machine {
+	var machines []*safety.Machine
+	for _, m := range c.all() {
+		machines = append(machines, m.machine)
+	}
+	return machines
+}
 
 // TakeStages implements [Staged].
 func (c *cluster) TakeStages() map[string]*hdrhistogram.Histogram { return c.stages.Take() }

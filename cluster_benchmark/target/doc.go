@@ -19,6 +19,8 @@
 //   - The cluster tells where the time of some puts goes ([Staged]): of all that its leader took, since the reading before.
 //   - The cluster answers reads, which are made as the scenario says; a read returns up to which index the state machine was
 //     that it looked at. Ceilings have nothing to read.
+//   - The cluster plays events ([Eventful]), which really happen and are put right again when the measured time is over. What
+//     did not happen is an error.
 //
 // # Decisions
 //
@@ -28,9 +30,17 @@
 //     small groups. A file that lags behind the majority takes all that waits for it when its sync is over.
 //   - Stages are measured in every run: two thousand puts a second are followed, whatever their rate, which costs less than
 //     can be told from noise. --stages off shows that.
+//   - A leader is killed by closing its node with no time to answer what it has taken: callers learn that the fate of their
+//     puts is unknown, peers lose their connections without a word, the office is not handed over, and the node comes back with
+//     its log alone. A process that is killed differs in that its log is not sealed, which only matters to a node that may
+//     take its leadership up again, and this one may not.
+//   - A slow follower has a slow disk: each sync takes 100 ms longer, whatever store and network there are. That is neither
+//     dead nor bound in bytes: it has all entries, late.
+//   - Snapshots carry 64 MiB beside the benchmark's own small state, and nothing is taken by policy. All nodes take theirs at
+//     once, as they would by policy, since they have applied the same.
 //   - Nodes of a cluster run in this process and listen on free ports of 127.0.0.1. Those of package node run elsewhere.
 //
 // # Reading order
 //
-// target.go, what a target is; handoff.go, the simplest one; disk.go, net.go; cluster.go, with log.go, stages.go and read.go; errors.go.
+// target.go, what a target is; handoff.go, the simplest one; disk.go, net.go; cluster.go, with log.go, stages.go, read.go and event.go, with a file for each event; errors.go.
 package target

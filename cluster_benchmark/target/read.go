@@ -5,20 +5,13 @@ import (
 	"slices"
 
 	"github.com/millrace/millrace/cluster_benchmark/load"
-	"github.com/millrace/millrace/cluster_benchmark/safety"
 	"github.com/millrace/millrace/cluster_benchmark/setting"
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine"
 )
 
-// replica is a node to read at, and its state.
-type replica struct {
-	node    *engine.Raft
-	machine *safety.Machine
-}
-
 // linearizable reads once the node has applied all that was committed before.
-type linearizable struct{ replica }
+type linearizable struct{ member }
 
 // Read implements [load.Reader].
 func (r linearizable) Read(ctx context.Context) (codec.Index, error) {
@@ -29,7 +22,7 @@ func (r linearizable) Read(ctx context.Context) (codec.Index, error) {
 }
 
 // leased reads by the leader's lease.
-type leased struct{ replica }
+type leased struct{ member }
 
 // Read implements [load.Reader].
 func (r leased) Read(ctx context.Context) (codec.Index, error) {
@@ -43,25 +36,18 @@ func (r leased) Read(ctx context.Context) (codec.Index, error) {
 
 // Reader implements [load.ReadSource]: the leader, or one of the followers, of which each has its clients.
 func (c *cluster) Reader(client int) (load.Reader, error) {
-	leader := c.leading()
-	if leader == nil {
+	at := c.leading()
+	if at.node == nil {
 		return nil, errNoLeader
 	}
-	at := replica{node: leader}
-	if c.read == setting.ReadFollower {
-		var followers []*engine.Raft
-		for _, n := range c.nodes {
-			if n != leader && running(n) {
-				followers = append(followers, n)
-			}
-		}
+	if c.scenario.Read == setting.ReadFollower {
+		followers := slices.DeleteFunc(c.all(), func(m member) bool { return m.node == at.node || !running(m.node) })
 		if len(followers) == 0 {
 			return nil, errNoFollower
 		}
-		at.node = followers[client%len(followers)]
+		at = followers[client%len(followers)]
 	}
-	at.machine = c.machines[slices.Index(c.nodes, at.node)]
-	if c.read == setting.ReadLease {
+	if c.scenario.Read == setting.ReadLease {
 		return leased{at}, nil
 	}
 	return linearizable{at}, nil

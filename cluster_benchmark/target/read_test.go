@@ -15,21 +15,21 @@ func TestReads(t *testing.T) {
 			target, _ := open(t, setting.Millrace, setting.Scenario{Nodes: 3, Clients: 2, Payload: 16, Store: setting.StoreMemory, Net: setting.NetInproc, ReadRatio: 0.5, Read: way.Name})
 			c := target.(*cluster)
 			put(t, target, 2, 10, 16)
-			least := c.machines[0].Last()
+			least := c.members[0].machine.Last()
 			for client := range 4 {
 				reader, err := target.(load.ReadSource).Reader(client)
 				if err != nil {
 					t.Fatal(err)
 				}
-				var at replica
+				var at member
 				switch r := reader.(type) {
 				case linearizable:
-					at = r.replica
+					at = r.member
 				case leased:
-					at = r.replica
+					at = r.member
 				}
 				_, lease := reader.(leased)
-				if lease != (way.Name == setting.ReadLease) || (at.node == c.leading()) != (way.Name != setting.ReadFollower) {
+				if lease != (way.Name == setting.ReadLease) || (at.node == c.leading().node) != (way.Name != setting.ReadFollower) {
 					t.Errorf("client %d reads by %T at node %d", client, reader, at.node.NodeID())
 				}
 				if index, err := reader.Read(t.Context()); err != nil || index < least {

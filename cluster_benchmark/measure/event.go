@@ -1,0 +1,46 @@
+package measure
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/millrace/millrace/cluster_benchmark/result"
+	"github.com/millrace/millrace/cluster_benchmark/target"
+)
+
+// playing is an event of a scenario that happens in the measured time.
+type playing struct {
+	event  string
+	cancel context.CancelFunc
+	done   chan struct{}
+	// Owner: the goroutine that plays, until done is closed.
+	events []result.Event
+	err    error
+}
+
+// play begins what the scenario wants to happen; nil where that is nothing.
+func (j *Job) play(t target.Target) *playing {
+	if j.Scenario.Event == "" {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &playing{event: j.Scenario.Event, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.events, p.err = t.(target.Eventful).Play(ctx, j.Duration)
+	}()
+	return p
+}
+
+// end is called when the measured time is over, and returns when the target is as it was before.
+func (p *playing) end(one *result.Result) {
+	if p == nil {
+		return
+	}
+	p.cancel()
+	<-p.done
+	one.Events = p.events
+	if p.err != nil && one.Invalid == "" {
+		one.Invalid = fmt.Sprintf("event %s: %v", p.event, p.err)
+	}
+}

@@ -1,0 +1,68 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/millrace/millrace/cluster_benchmark/result"
+	"github.com/millrace/millrace/cluster_benchmark/setting"
+	"github.com/millrace/millrace/cluster_benchmark/target"
+)
+
+// eventTarget tells of an event that it began in the measured time, and ends it half a second after that is over.
+type eventTarget struct {
+	*fakeTarget
+	failure error
+}
+
+func (e eventTarget) Play(ctx context.Context, duration time.Duration) ([]result.Event, error) {
+	begun := time.Since(e.started)
+	<-ctx.Done()
+	timer := time.NewTimer(duration / 2)
+	defer timer.Stop()
+	<-timer.C
+	return []result.Event{{Kind: setting.EventSnapshot, At: begun.Seconds(), Took: time.Since(e.started).Seconds()}}, e.failure
+}
+
+func eventJob(t target.Target, f *fakeTarget) *Job {
+	j := job(f)
+	j.Scenario.Event = setting.EventSnapshot
+	j.Open = func(context.Context, setting.Scenario, string) (target.Target, error) { return t, nil }
+	return j
+}
+
+// TestEvent: it begins with the measured time, is ended when that is over, and waited for before anything is closed. One that
+// did not happen makes the figures useless.
+func TestEvent(t *testing.T) {
+	for _, failure := range []error{nil, errors.New("nobody leads")} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFakeTarget(10 * time.Millisecond)
+			one, err := eventJob(eventTarget{f, failure}, f).Run(t.Context())
+			if err != nil || one.Event != "snapshot" || len(one.Events) != 1 || one.Events[0].At != 1 || one.Events[0].Took != 2.5 {
+				t.Fatalf("%v, %+v", err, one)
+			}
+			want := ""
+			if failure != nil {
+				want = "event snapshot: nobody leads"
+			}
+			if one.Invalid != want || one.OK() != (failure == nil) {
+				t.Errorf("invalid %q, want %q", one.Invalid, want)
+			}
+		})
+	}
+}
+
+// TestTargetWithoutEvents is closed and left out.
+func TestTargetWithoutEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeTarget(10 * time.Millisecond)
+		one, err := eventJob(f, f).Run(t.Context())
+		if one != nil || !errors.Is(err, target.ErrUnsupported) || err.Error() != "event snapshot: not supported" {
+			t.Errorf("%+v, %v", one, err)
+		}
+		<-f.closed
+	})
+}
