@@ -5,7 +5,7 @@
 //	      | HTTP, any node
 //	      v
 //	server: PUT, GET, DELETE /kv/KEY, ...               (server.go)
-//	      | Submit                           ^ get
+//	      | Submit, EnsureLinearizable       ^ get
 //	      v                                  |
 //	engine.Raft -- Apply, Snapshot --> store, a map     (store.go)
 //	      | TCP

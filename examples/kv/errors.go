@@ -7,3 +7,6 @@ var errBadRequest = errors.New("bad request")
 
 // errNoSuchKey says that a key has no value; it is answered with 404.
 var errNoSuchKey = errors.New("no such key")
+
+// errNotRead is wrapped where a node could not make sure that it is up to date; it is answered with 503: another node may be.
+var errNotRead = errors.New("nothing was read")

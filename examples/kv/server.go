@@ -28,7 +28,7 @@ type server struct {
 
 // handler returns the API:
 //
-//	GET    /kv/KEY          its value, or 404
+//	GET    /kv/KEY          its value, or 404; any member answers
 //	PUT    /kv/KEY          sets it to the body
 //	PUT    /kv/KEY?old=OLD  the same if its value is OLD; else 412 and its value, or 404
 //	DELETE /kv/KEY
@@ -39,7 +39,7 @@ type server struct {
 //	DELETE /nodes/ID        removes the node
 //
 // 503 says that nothing has happened here: ask the node that it names, or any other. 504 says that what was asked for may
-// have happened or may not. A write with the header "Session: ID SERIAL", serials from 1 on, takes effect once at most: ask
+// have happened or may not; a read never gets it. A write with the header "Session: ID SERIAL", serials from 1 on, takes effect once at most: ask
 // for it again, anywhere, until there is an answer, and then use the next serial.
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -75,6 +75,8 @@ func statusOf(err error) int {
 		return http.StatusConflict
 	case errors.As(err, new(*engine.SessionExpiredError)):
 		return http.StatusGone
+	case errors.Is(err, errNotRead):
+		return http.StatusServiceUnavailable
 	case errors.As(err, new(*engine.UnknownError)), errors.Is(err, context.DeadlineExceeded):
 		return http.StatusGatewayTimeout
 	case errors.As(err, new(*engine.NotLeaderError)), errors.Is(err, engine.ErrBusy), errors.Is(err, engine.ErrStopped):
@@ -148,10 +150,11 @@ func pathID(r *http.Request) (uint64, error) {
 	return id, nil
 }
 
+// get needs neither the leader nor the log: once the node has applied all that was committed before the request, its map is
+// new enough. A header Session means nothing to a read, which takes no serial and may be asked for again.
 func (s *server) get(w http.ResponseWriter, r *http.Request) error {
-	// A command that changes nothing: the answer is that of its place in the log.
-	if _, err := s.propose(r, command{Op: "swap"}); err != nil {
-		return err
+	if _, err := s.node.EnsureLinearizable(r.Context()); err != nil {
+		return fmt.Errorf("%w: %w", errNotRead, err)
 	}
 	value, found := s.store.get(r.PathValue("key"))
 	if !found {
