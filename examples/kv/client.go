@@ -22,16 +22,14 @@ func requestOf(name string, args []string) (request, error) {
 		arguments int
 		make      func() request
 	}{
-		"get": {1, func() request { return request{method: "GET", path: key(args[0])} }},
-		"put": {2, func() request { return request{method: "PUT", path: key(args[0]), body: args[1]} }},
+		"get": {1, func() request { return request{method: "GET", path: keyPath(args[0])} }},
+		"put": {2, func() request { return request{method: "PUT", path: keyPath(args[0]), body: args[1]} }},
 		"cas": {3, func() request {
-			return request{method: "PUT", path: key(args[0]) + "?old=" + url.QueryEscape(args[1]), body: args[2]}
+			return request{method: "PUT", path: keyPath(args[0]) + "&old=" + url.QueryEscape(args[1]), body: args[2]}
 		}},
-		"del": {1, func() request { return request{method: "DELETE", path: key(args[0])} }},
-		"add": {2, func() request {
-			return request{method: "PUT", path: "/nodes/" + url.PathEscape(args[0]), body: args[1]}
-		}},
-		"remove": {1, func() request { return request{method: "DELETE", path: "/nodes/" + url.PathEscape(args[0])} }},
+		"del":    {1, func() request { return request{method: "DELETE", path: keyPath(args[0])} }},
+		"add":    {2, func() request { return request{method: "PUT", path: "/nodes/" + args[0], body: args[1]} }},
+		"remove": {1, func() request { return request{method: "DELETE", path: "/nodes/" + args[0]} }},
 	}
 	c, ok := commands[name]
 	switch {
@@ -39,11 +37,18 @@ func requestOf(name string, args []string) (request, error) {
 		return request{}, fmt.Errorf("unknown command %q\n%s", name, usage)
 	case len(args) != c.arguments:
 		return request{}, fmt.Errorf("%s with %d arguments, want %d\n%s", name, len(args), c.arguments, usage)
+	case name == "add", name == "remove":
+		if _, err := parseID(args[0]); err != nil {
+			return request{}, fmt.Errorf("%s: %w", name, err)
+		}
+	case args[0] == "":
+		return request{}, fmt.Errorf("%s: the key is empty, want one of a character or more", name)
 	}
 	return c.make(), nil
 }
 
-func key(name string) string { return "/kv/" + url.PathEscape(name) }
+// keyPath returns the path of a key's value, to which more of a query can be added.
+func keyPath(key string) string { return "/kv?key=" + url.QueryEscape(key) }
 
 // client asks nodes, one after the other, until one answers.
 type client struct {

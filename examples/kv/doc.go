@@ -4,7 +4,7 @@
 //	kv put, get, cas, del, status, add, remove          (client.go)
 //	      | HTTP, any node
 //	      v
-//	server: PUT, GET, DELETE /kv/KEY, ...               (server.go)
+//	server: PUT, GET, DELETE /kv?key=KEY, ...           (server.go)
 //	      | Submit, EnsureLinearizable       ^ get
 //	      v                                  |
 //	engine.Raft -- Apply, Snapshot --> store, a map     (store.go)

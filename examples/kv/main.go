@@ -96,6 +96,15 @@ func byDefault(value *string, text string) {
 	}
 }
 
+// parseID reads the id of a node or a session.
+func parseID(text string) (uint64, error) {
+	id, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || id == 0 {
+		return 0, fmt.Errorf("id %q, want a number above 0", text)
+	}
+	return id, nil
+}
+
 // parseNodes reads "1=127.0.0.1:7001,2=127.0.0.1:7002".
 func parseNodes(text string) (nodes []codec.Node, err error) {
 	if text == "" {

@@ -183,7 +183,7 @@ func (c *cluster) exactlyOnce(nodes []int) {
 		c.Fatal(err)
 	}
 	swap := func(serial int, old, value string) error {
-		_, err := ask(request{method: "PUT", path: "/kv/once?old=" + old, body: value, session: fmt.Sprint(id, " ", serial)})
+		_, err := ask(request{method: "PUT", path: keyPath("once") + "&old=" + old, body: value, session: fmt.Sprint(id, " ", serial)})
 		return err
 	}
 	c.want("ok", "put", nodes, "once", "1")
@@ -209,7 +209,7 @@ func (c *cluster) fill(nodes []int, values int) {
 	c.Helper()
 	client := client{c.addresses(nodes), time.Minute}
 	for i := range values {
-		if _, err := client.ask(c.Context(), request{method: "PUT", path: fmt.Sprint("/kv/fill-", i), body: "x"}); err != nil {
+		if _, err := client.ask(c.Context(), request{method: "PUT", path: keyPath(fmt.Sprint("fill-", i)), body: "x"}); err != nil {
 			c.Fatalf("%v\n%s", err, c.logs())
 		}
 	}
@@ -255,6 +255,9 @@ func TestThreeProcesses(t *testing.T) {
 	c.want("ok", "del", all, "color")
 	c.refused("no such key", "get", all, "color")
 	c.want("ok", "put", all, "a/b c", "spaces and\nlines")
+	c.want("ok", "put", all, ".", "dot")
+	c.want("dot", "get", all, ".")
+	c.refused("the key is empty", "get", all, "")
 	c.refused("id \"x\", want a number above 0", "remove", all, "x")
 
 	lost := c.leader(all)
@@ -308,6 +311,10 @@ func TestMistakesAreNamed(t *testing.T) {
 		"-init has \"2\", want ID=ADDRESS":   {"serve", "-id", "1", "-init", "1=127.0.0.1:7001,2"},
 		"listen address \"0.0.0.0:7001\" is": {"serve", "-id", "1", "-dir", t.TempDir(), "-listen", "0.0.0.0:7001"},
 		"no node has answered within 1ns":    {"get", "-timeout", "1ns", "a"},
+		"get: the key is empty":              {"get", ""},
+		"put: the key is empty":              {"put", "", "a"},
+		"remove: id \"..\", want a number":   {"remove", ".."},
+		"add: id \"0\", want a number":       {"add", "0", "127.0.0.1:7004"},
 	} {
 		if err := run(t.Context(), args); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("kv %q: %v, want an error that says %s", args, err, want)

@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
+	"net/url"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -28,25 +29,27 @@ type server struct {
 
 // handler returns the API:
 //
-//	GET    /kv/KEY          its value, or 404; any member answers
-//	PUT    /kv/KEY          sets it to the body
-//	PUT    /kv/KEY?old=OLD  the same if its value is OLD; else 412 and its value, or 404
-//	DELETE /kv/KEY
-//	POST   /sessions        opens a session and returns its ID
-//	DELETE /sessions/ID     ends it
-//	GET    /status          the node as JSON
-//	PUT    /nodes/ID        adds the node that listens at the address in the body
-//	DELETE /nodes/ID        removes the node
+//	GET    /kv?key=KEY          its value, or 404; any member answers
+//	PUT    /kv?key=KEY          sets it to the body
+//	PUT    /kv?key=KEY&old=OLD  the same if its value is OLD; else 412 and its value, or 404
+//	DELETE /kv?key=KEY
+//	POST   /sessions            opens a session and returns its ID
+//	DELETE /sessions/ID         ends it
+//	GET    /status              the node as JSON
+//	PUT    /nodes/ID            adds the node that listens at the address in the body
+//	DELETE /nodes/ID            removes the node
+//
+// A key is any UTF-8 but the empty one. It stands in the query, since a path is cleaned on its way: there "." is no name.
 //
 // 503 says that nothing has happened here: ask the node that it names, or any other. 504 says that what was asked for may
-// have happened or may not; a read never gets it. A write with the header "Session: ID SERIAL", serials from 1 on, takes effect once at most: ask
-// for it again, anywhere, until there is an answer, and then use the next serial.
+// have happened or may not; a read never gets it. A write with the header "Session: ID SERIAL", serials from 1 on, takes
+// effect once at most: ask for it again, anywhere, until there is an answer, and then use the next serial.
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /kv/{key...}":      s.get,
-		"PUT /kv/{key...}":      s.put,
-		"DELETE /kv/{key...}":   s.delete,
+		"GET /kv":               s.get,
+		"PUT /kv":               s.put,
+		"DELETE /kv":            s.delete,
 		"POST /sessions":        s.openSession,
 		"DELETE /sessions/{id}": s.closeSession,
 		"GET /status":           s.status,
@@ -143,9 +146,9 @@ func (s *server) closeSession(_ http.ResponseWriter, r *http.Request) error {
 
 // pathID returns the ID in the request's path.
 func pathID(r *http.Request) (uint64, error) {
-	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
-	if err != nil || id == 0 {
-		return 0, fmt.Errorf("%w: id %q, want a number above 0", errBadRequest, r.PathValue("id"))
+	id, err := parseID(r.PathValue("id"))
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errBadRequest, err)
 	}
 	return id, nil
 }
@@ -153,25 +156,33 @@ func pathID(r *http.Request) (uint64, error) {
 // get needs neither the leader nor the log: once the node has applied all that was committed before the request, its map is
 // new enough. A header Session means nothing to a read, which takes no serial and may be asked for again.
 func (s *server) get(w http.ResponseWriter, r *http.Request) error {
+	key, _, err := readQuery(r, "key")
+	if err != nil {
+		return err
+	}
 	if _, err := s.node.EnsureLinearizable(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", errNotRead, err)
 	}
-	value, found := s.store.get(r.PathValue("key"))
+	value, found := s.store.get(key)
 	if !found {
 		return errNoSuchKey
 	}
-	_, err := io.WriteString(w, value)
+	_, err = io.WriteString(w, value)
 	return err
 }
 
 func (s *server) put(w http.ResponseWriter, r *http.Request) error {
+	key, old, err := readQuery(r, "key", "old")
+	if err != nil {
+		return err
+	}
 	value, err := readBody(w, r)
 	if err != nil {
 		return err
 	}
-	c := command{Op: "put", Key: r.PathValue("key"), Value: value}
-	if query := r.URL.Query(); query.Has("old") {
-		c.Op, c.Old = "swap", query.Get("old")
+	c := command{Op: "put", Key: key, Value: value}
+	if old != nil {
+		c.Op, c.Old = "swap", *old
 	}
 	a, err := s.propose(r, c)
 	switch {
@@ -186,8 +197,33 @@ func (s *server) put(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) delete(_ http.ResponseWriter, r *http.Request) error {
-	_, err := s.propose(r, command{Op: "delete", Key: r.PathValue("key")})
+	key, _, err := readQuery(r, "key")
+	if err != nil {
+		return err
+	}
+	_, err = s.propose(r, command{Op: "delete", Key: key})
 	return err
+}
+
+// readQuery returns the key of a request and, where there is one, the old value. The query has to be understood as a whole: a
+// swap whose "old" is misspelt would be a put.
+func readQuery(r *http.Request, allowed ...string) (key string, old *string, err error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return "", nil, fmt.Errorf("%w: query %q: %w", errBadRequest, r.URL.RawQuery, err)
+	}
+	for name, values := range query {
+		if !slices.Contains(allowed, name) || len(values) > 1 {
+			return "", nil, fmt.Errorf("%w: query has %s=%q, want one each of %v", errBadRequest, name, values, allowed)
+		}
+	}
+	if query.Get("key") == "" {
+		return "", nil, fmt.Errorf("%w: the key is empty, want /kv?key=KEY", errBadRequest)
+	}
+	if query.Has("old") {
+		old = new(query.Get("old"))
+	}
+	return query.Get("key"), old, nil
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) (string, error) {

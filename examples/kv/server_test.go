@@ -96,12 +96,12 @@ func TestAnyNodeReads(t *testing.T) {
 	w := startWeb(t)
 	for round := range 5 {
 		value := fmt.Sprint("value ", round)
-		w.ask(request{method: "PUT", path: key("k"), body: value})
+		w.ask(request{method: "PUT", path: keyPath("k"), body: value})
 		leader := w.nodes[w.leader()]
 		before := leader.Metrics().Commit
 		for node := range w.nodes {
-			w.want(node, request{method: "GET", path: key("k")}, http.StatusOK, value)
-			w.want(node, request{method: "GET", path: key("none")}, http.StatusNotFound, "no such key\n")
+			w.want(node, request{method: "GET", path: keyPath("k")}, http.StatusOK, value)
+			w.want(node, request{method: "GET", path: keyPath("none")}, http.StatusNotFound, "no such key\n")
 		}
 		if after := leader.Metrics().Commit; after != before {
 			t.Errorf("the log ends at %d after reads, and at %d before", after, before)
@@ -113,17 +113,17 @@ func TestAnyNodeReads(t *testing.T) {
 func TestReadTakesNoSerial(t *testing.T) {
 	w := startWeb(t)
 	session := w.ask(request{method: "POST", path: "/sessions"}) + " 1"
-	w.ask(request{method: "PUT", path: key("k"), body: "old"})
+	w.ask(request{method: "PUT", path: keyPath("k"), body: "old"})
 	leader := w.leader()
-	w.want(leader, request{method: "GET", path: key("k"), session: session}, http.StatusOK, "old")
-	w.want(leader, request{method: "PUT", path: key("k"), body: "new", session: session}, http.StatusOK, "")
-	w.want(leader, request{method: "GET", path: key("k"), session: session}, http.StatusOK, "new")
+	w.want(leader, request{method: "GET", path: keyPath("k"), session: session}, http.StatusOK, "old")
+	w.want(leader, request{method: "PUT", path: keyPath("k"), body: "new", session: session}, http.StatusOK, "")
+	w.want(leader, request{method: "GET", path: keyPath("k"), session: session}, http.StatusOK, "new")
 }
 
 // A node that can't tell whether it is up to date answers 503 to a read, for nothing has happened: another node may know.
 func TestReadWithoutQuorum(t *testing.T) {
 	w := startWeb(t)
-	w.ask(request{method: "PUT", path: key("k"), body: "v"})
+	w.ask(request{method: "PUT", path: keyPath("k"), body: "v"})
 	alone := w.leader()
 	for i, n := range w.nodes {
 		if i != alone {
@@ -134,11 +134,68 @@ func TestReadWithoutQuorum(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	r := httptest.NewRequestWithContext(ctx, "GET", key("k"), nil)
+	r := httptest.NewRequestWithContext(ctx, "GET", keyPath("k"), nil)
 	answer := httptest.NewRecorder()
 	w.servers[alone].handler().ServeHTTP(answer, r)
 	body, _ := io.ReadAll(answer.Body)
 	if answer.Code != http.StatusServiceUnavailable || !strings.HasPrefix(string(body), errNotRead.Error()) {
 		t.Errorf("a read without a quorum: %d %q, want 503 and that nothing was read", answer.Code, body)
 	}
+}
+
+// Every key is a name of its own, also one that a path would be cleaned of or a query would be cut at.
+func TestKeysAreKept(t *testing.T) {
+	w := startWeb(t)
+	keys := []string{
+		".", "..", "...", "/", "//", "a/../b", "a//b", "./a", "a/", "a", "b", "%2E", "%", "+", " ", "a b", "a+b", "a&old=b", "a;b",
+		"a=b", "#", "?", "\x00", "\n", "ü", "key", "status", "/kv", "*",
+	}
+	for i, k := range keys {
+		r, err := requestOf("put", []string{k, fmt.Sprint("value ", i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ask(r)
+	}
+	leader := w.leader()
+	for i, k := range keys {
+		r, err := requestOf("get", []string{k})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.want(leader, r, http.StatusOK, fmt.Sprint("value ", i))
+		if value, found := w.servers[leader].store.get(k); !found || value != fmt.Sprint("value ", i) {
+			t.Errorf("key %q has %q (%v), want value %d", k, value, found, i)
+		}
+	}
+	for i, k := range keys {
+		r, err := requestOf("cas", []string{k, fmt.Sprint("value ", i), k})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.want(leader, r, http.StatusOK, "")
+		w.want(leader, r, http.StatusPreconditionFailed, k)
+	}
+}
+
+// A query that is not understood changes nothing and is answered with what was wanted.
+func TestBadQueries(t *testing.T) {
+	w := startWeb(t)
+	w.ask(request{method: "PUT", path: keyPath("k"), body: "v"})
+	leader := w.leader()
+	const bad = "bad request: "
+	for path, want := range map[string]string{
+		"/kv":             "the key is empty, want /kv?key=KEY",
+		"/kv?":            "the key is empty, want /kv?key=KEY",
+		"/kv?key=":        "the key is empty, want /kv?key=KEY",
+		"/kv?key=k&key=l": `query has key=["k" "l"], want one each of [key old]`,
+		"/kv?key=k&odl=w": `query has odl=["w"], want one each of [key old]`,
+		"/kv?key=%zz":     `query "key=%zz": invalid URL escape "%zz"`,
+		"/kv?key=%ff":     "key or value is no UTF-8",
+	} {
+		w.want(leader, request{method: "PUT", path: path, body: "x"}, http.StatusBadRequest, bad+want+"\n")
+	}
+	w.want(leader, request{method: "DELETE", path: "/kv?key=k&old=w"}, http.StatusBadRequest, bad+"query has old=[\"w\"], want one each of [key]\n")
+	w.want(leader, request{method: "GET", path: "/kv"}, http.StatusBadRequest, bad+"the key is empty, want /kv?key=KEY\n")
+	w.want(leader, request{method: "GET", path: keyPath("k")}, http.StatusOK, "v")
 }
