@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -87,17 +88,21 @@ func call(ctx context.Context, name string, args []string) error {
 	return err
 }
 
-// once asks for a write in a session of its own: it takes effect once, however often it is asked for.
+// once asks for a write in a session of its own: it takes effect once, however often it is asked for. Whatever the answer is,
+// the session has done its work then, and is ended.
 func (c client) once(ctx context.Context, r request) error {
 	id, err := c.ask(ctx, request{method: "POST", path: "/sessions"})
 	if err != nil {
 		return err
 	}
 	r.session = id + " 1"
-	if _, err := c.ask(ctx, r); err != nil {
-		return err // the session goes by eviction
+	_, err = c.ask(ctx, r)
+	if errors.Is(err, errNoAnswer) {
+		return err // the write may be on its way yet; the session goes by eviction
 	}
-	_, err = c.ask(ctx, request{method: "DELETE", path: "/sessions/" + id})
+	if _, open := c.ask(ctx, request{method: "DELETE", path: "/sessions/" + id}); open != nil {
+		fmt.Fprintf(os.Stderr, "kv: session %s is not ended, and goes by eviction: %v\n", id, open)
+	}
 	return err
 }
 
@@ -129,7 +134,7 @@ func (c client) ask(ctx context.Context, r request) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("no node has answered within %v, the last one: %w", c.timeout, last)
+	return "", fmt.Errorf("%w within %v, the last one: %w", errNoAnswer, c.timeout, last)
 }
 
 // send asks one node.

@@ -10,3 +10,6 @@ var errNoSuchKey = errors.New("no such key")
 
 // errNotRead is wrapped where a node could not make sure that it is up to date; it is answered with 503: another node may be.
 var errNotRead = errors.New("nothing was read")
+
+// errNoAnswer is wrapped by a client whose time has run out: what it asked for may have happened or may not.
+var errNoAnswer = errors.New("no node has answered")

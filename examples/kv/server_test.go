@@ -7,12 +7,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/engine"
+	"github.com/millrace/millrace/pipeline/session"
 )
 
 // web is three nodes in this process, each behind a server of its own.
@@ -198,4 +200,37 @@ func TestBadQueries(t *testing.T) {
 	w.want(leader, request{method: "DELETE", path: "/kv?key=k&old=w"}, http.StatusBadRequest, bad+"query has old=[\"w\"], want one each of [key]\n")
 	w.want(leader, request{method: "GET", path: "/kv"}, http.StatusBadRequest, bad+"the key is empty, want /kv?key=KEY\n")
 	w.want(leader, request{method: "GET", path: keyPath("k")}, http.StatusOK, "v")
+}
+
+// Each write of the command line, whatever its answer, is a session of three entries, of which the last one ends it.
+func TestWriteEndsItsSession(t *testing.T) {
+	w := startWeb(t)
+	c := client{w.addresses(), time.Minute}
+	for _, args := range [][]string{{"put", "k", "v"}, {"cas", "k", "v", "w"}, {"cas", "k", "v", "x"}, {"cas", "none", "v", "x"}, {"del", "k"}} {
+		r, err := requestOf(args[0], args[1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong := args[0] == "cas" && args[3] == "x"
+		if err := c.once(t.Context(), r); (err != nil) != wrong {
+			t.Errorf("%v: %v, want an error: %v", args, err, wrong)
+		}
+	}
+	var ops []session.Op
+	for e, err := range w.nodes[w.leader()].ReadLog(t.Context(), 1, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Kind != codec.EntrySession {
+			continue
+		}
+		op, err := session.ReadEntry(e.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ops = append(ops, op.Op)
+	}
+	if want := slices.Repeat([]session.Op{session.OpRegister, session.OpCommand, session.OpClose}, 5); !slices.Equal(ops, want) {
+		t.Errorf("entries of sessions %v, want %v", ops, want)
+	}
 }
