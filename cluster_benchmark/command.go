@@ -46,7 +46,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 func listCommand(stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List profiles, targets, stores, networks and other libraries, with a line each",
+		Short: "List profiles, targets, stores, networks, events and other libraries, with a line each",
 		Args:  noArguments,
 		RunE:  func(*cobra.Command, []string) error { return list(stdout) },
 	}
@@ -79,6 +79,7 @@ func list(w io.Writer) error {
 		{"Targets (--target):", setting.Targets()},
 		{"Stores (--store):", setting.Stores()},
 		{"Networks (--net):", setting.Nets()},
+		{"Events (--event):", setting.Events()},
 		{"Other libraries (peers --peer):", libraries},
 	} {
 		fmt.Fprintf(w, "\n%s\n", part.title)
@@ -144,9 +145,10 @@ of the suite's that carries many puts in one message. With --connect the nodes r
 "node". Both measure puts alone, over TCP; figures of processes are those of all of them together, but with --connect
 machine and version are this one's, and the nodes' stand in the result as "places".
 
-With --event something happens to the cluster in the measured time: snapshots, a follower with a slow disk, a leader that is
-killed and comes back. A line below the table says what was done and what it cost; a run whose event did not happen has
-failed. Ceilings are left out here too.
+With --event something happens to the cluster in the measured time: all nodes take snapshots and a new one joins, which is
+sent one; the disk of a follower is slow; the leader is killed and comes back. Below the table stands what was done, how long
+it took, and put/s before, meanwhile and after. A run whose event did not happen has failed. Ceilings are left out, which a
+line says; --processes and --connect do not have it.
 
 Exit code: 0 when all is well; 1 when a safety check failed or could not be made, no put was answered in the measured
 time, an event did not happen, a target came out above its ceiling, the generator of an open loop fell behind, or the run

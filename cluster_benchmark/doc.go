@@ -20,9 +20,9 @@
 //
 //   - Exit codes: 0 when all is well; 1 when a safety check failed or could not be made, no put was answered in the
 //     measured time, an event did not happen, a target came out above its ceiling, or a run could not be made; 2 for a
-//     flag, profile, key or value that can't be used, with one line that names it, before anything is measured; 130 when ctrl-C or SIGTERM
-//     ended the run early and nothing else is wrong. compare --fail-above exits with 1 when something got worse by more
-//     than that, or can't be used, and with 2 when there are too few rounds to tell.
+//     flag, profile, key or value that can't be used, with one line that names it, before anything is measured; 130 when
+//     ctrl-C or SIGTERM ended the run early and nothing else is wrong. compare --fail-above exits with 1 when something
+//     got worse by more than that, or can't be used, and with 2 when there are too few rounds to tell.
 //   - What a run measured is written to a new file under --out as soon as a target has ended, and written over, with the
 //     ceilings' part, at the end of each round. --json gets the lines at the end of each round; with --json - standard
 //     output holds them and nothing else.
@@ -46,8 +46,8 @@
 //
 // # What is not there yet
 //
-// The command chaos; the flags --groups and --wal-backend; TLS and plain connections in --net; reads beside --processes and
-// --connect. Fields of results that go with these flags hold what every run does today: one group, "tidwall".
+// The command chaos; the flags --groups and --wal-backend; TLS and plain connections in --net; reads and events beside
+// --processes and --connect. Fields of results that go with these flags hold what every run does today: one group, "tidwall".
 //
 // # Reading order
 //

@@ -99,6 +99,12 @@ func override(ctx context.Context, p *setting.Plan, list []*settingFlag) error {
 		given := func(name string) bool {
 			return slices.ContainsFunc(list, func(f *settingFlag) bool { return f.set && f.rule.Name == name })
 		}
+		// What no nodes can serve needs none to be asked.
+		early := *p
+		early.Nodes, early.Net, early.Processes = []int{len(p.Connect)}, setting.NetTCP, false
+		if _, err := early.Scenarios(); err != nil {
+			return asUsage(err)
+		}
 		if err := connect(ctx, p, given); err != nil {
 			return err
 		}

@@ -44,6 +44,8 @@ type Config struct {
 	// Intervals says that each interval of the series is to keep its histogram, which is encoded when it is over: about a
 	// millisecond of a client's time.
 	Intervals bool
+	// Interval is the length of the intervals; 0 for what [Interval] says.
+	Interval time.Duration
 }
 
 // Run is load being made. Its methods may be called from any goroutine.
@@ -74,7 +76,10 @@ func start(cfg Config, source Source, newPauser func() pauser) *Run {
 	r := &Run{
 		cfg: cfg, source: source,
 		stopped: make(chan struct{}), warm: make(chan struct{}), over: make(chan struct{}), drained: make(chan struct{}),
-		warmEnd: int64(cfg.Warmup), interval: Interval(cfg.Duration), series: newSeries(cfg.Intervals),
+		warmEnd: int64(cfg.Warmup), interval: cfg.Interval, series: newSeries(cfg.Intervals),
+	}
+	if r.interval == 0 {
+		r.interval = Interval(cfg.Duration)
 	}
 	r.shards = newShards(r.series, cfg)
 	for i := range cfg.Clients {

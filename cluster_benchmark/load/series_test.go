@@ -74,6 +74,20 @@ func TestSeriesShowsWhen(t *testing.T) {
 	})
 }
 
+// TestSeriesOfGivenIntervals: they are as long as who asks says.
+func TestSeriesOfGivenIntervals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ms = time.Millisecond
+		s := newServer(2, 16, func(int) (time.Duration, error) { return ms, nil })
+		m := s.check(t, Start(Config{Clients: 2, Inflight: 1, Batch: 1, Payload: 16, Warmup: ms / 2, Duration: 2 * time.Second, Interval: 500 * ms}, s))
+		one := int64(ms)
+		if len(m.Series) != 4 {
+			t.Fatalf("%d intervals, want 4", len(m.Series))
+		}
+		checkSeries(t, m, 500*ms, Point{Ops: 1000, P50: one, P99: one, Max: one}, nil)
+	})
+}
+
 // TestSeriesOfALateClient: what a client kept while it waited belongs to the interval of its answers, also when its shard
 // has gone on. After more than 20 intervals it still counts, but not in the percentiles.
 func TestSeriesOfALateClient(t *testing.T) {

@@ -2,8 +2,11 @@ package measure
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
+	"github.com/millrace/millrace/cluster_benchmark/load"
 	"github.com/millrace/millrace/cluster_benchmark/result"
 	"github.com/millrace/millrace/cluster_benchmark/target"
 )
@@ -32,7 +35,23 @@ func (j *Job) play(t target.Target) *playing {
 	return p
 }
 
-// end is called when the measured time is over, and returns when the target is as it was before.
+// Beside an event the measured time is looked at in so many intervals, of at least that length: many of them lie wholly
+// before, in and after it.
+const (
+	eventIntervals     = 100
+	eventIntervalLeast = 100 * time.Millisecond
+)
+
+// interval returns the length of the series' intervals, 0 for the usual one.
+func (j *Job) interval() time.Duration {
+	if j.Scenario.Event == "" {
+		return 0
+	}
+	return min(load.Interval(j.Duration), max(j.Duration/eventIntervals, eventIntervalLeast))
+}
+
+// end is called when the measured time is over, and returns when the target is as it was before. Of a run that was ended
+// early it is no fault that something had not happened yet.
 func (p *playing) end(one *result.Result) {
 	if p == nil {
 		return
@@ -40,7 +59,7 @@ func (p *playing) end(one *result.Result) {
 	p.cancel()
 	<-p.done
 	one.Events = p.events
-	if p.err != nil && one.Invalid == "" {
+	if p.err != nil && one.Invalid == "" && !(one.Interrupted && errors.Is(p.err, target.ErrOver)) {
 		one.Invalid = fmt.Sprintf("event %s: %v", p.event, p.err)
 	}
 }

@@ -103,7 +103,7 @@ func (j *Job) Run(ctx context.Context) (*result.Result, error) {
 	begun := load.Start(load.Config{
 		Clients: s.Clients, Inflight: s.Inflight, Batch: s.Batch, Payload: s.Payload,
 		Rate: float64(s.Rate), Arrivals: load.Arrivals(s.Arrivals), Warmup: j.Warmup, Duration: j.Duration,
-		ReadRatio: s.ReadRatio, Intervals: j.Intervals,
+		ReadRatio: s.ReadRatio, Intervals: j.Intervals, Interval: j.interval(),
 	}, t)
 	watch := j.Progress.Watch(j.label(), begun, j.Warmup, j.Duration)
 	readErr := j.observe(ctx, begun, t, watch, one)
@@ -171,6 +171,7 @@ func (j *Job) observe(ctx context.Context, begun *load.Run, t target.Target, wat
 	playing := j.play(t)
 	watch.Until(begun.Over())
 	after, err := read(t)
+	one.Interrupted = ctx.Err() != nil
 	playing.end(one)
 	if err != nil {
 		return err
@@ -186,7 +187,6 @@ func (j *Job) observe(ctx context.Context, begun *load.Run, t target.Target, wat
 	one.SetStages(after.stages)
 	one.MaxRSS, err = result.Peak()
 	one.MaxRSS += counted.PeakRSS
-	one.Interrupted = ctx.Err() != nil
 	return err
 }
 
@@ -222,6 +222,7 @@ func finish(begun *load.Run, t target.Target, one *result.Result) (finished bool
 			Histogram: p.Histogram,
 		})
 	}
+	one.SetStretches()
 	if m.FirstError != nil {
 		one.FirstError = m.FirstError.Error()
 	}

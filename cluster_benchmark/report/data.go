@@ -20,6 +20,7 @@ type page struct {
 	Sources                  []source
 	Ceilings, Sums, Parts    []string // columns; stages that add up, and those within quorum
 	Runs                     []run
+	Events                   []happened
 	Staged, Rated            bool
 	Problems                 []string
 	Safe                     string
@@ -78,6 +79,8 @@ type drawn struct {
 	P50   []*float64 `json:"p50"`
 	P99   []*float64 `json:"p99"`
 	Max   []*float64 `json:"max"`
+	// Events are from when to when something was done to the cluster.
+	Events [][2]float64 `json:"events"`
 }
 
 // curveSteps is how many points a curve has between one nine and the next; nines, how many nines there are.
@@ -138,6 +141,7 @@ func (p *page) add(g *result.Group, letter, apart string) {
 	}
 	p.stages(&r, s.Stages)
 	r.State, r.StateReason = state(g)
+	p.happened(&r, g)
 	p.Rated = p.Rated || g.Key.Rate > 0
 	p.Runs = append(p.Runs, r)
 	name := r.Name
@@ -320,9 +324,10 @@ func axis() []float64 {
 
 // draw returns what charts show of a group.
 func draw(name string, g *result.Group) drawn {
-	d := drawn{Name: name, Curve: curve(g)}
+	shown := middle(g)
+	d := drawn{Name: name, Curve: curve(g), Events: spans(shown.Events)}
 	begin := 0.0
-	for _, p := range middle(g).Series {
+	for _, p := range shown.Series {
 		d.T = append(d.T, round(p.End, 3))
 		d.Ops = append(d.Ops, round(float64(p.Ops)/max(p.End-begin, 1e-9), 0))
 		begin = p.End

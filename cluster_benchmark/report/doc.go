@@ -14,6 +14,7 @@
 //   - All figures stand in tables, so that they can be read without script; charts are drawn from the same data.
 //   - It is light or dark as the reader's system is, until told otherwise; it fits a phone; everything that can be done with a
 //     mouse can be done with a keyboard.
+//   - What was done to a cluster under load stands in a table, every round, and as bands over time.
 //   - Results that can't be used are shown as such, with the reason.
 //
 // # Decisions
@@ -24,5 +25,5 @@
 //
 // # Reading order
 //
-// report.go, the page; data.go, what is in it; assets, how it looks.
+// report.go, the page; data.go and events.go, what is in it; assets, how it looks.
 package report

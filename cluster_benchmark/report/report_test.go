@@ -83,6 +83,29 @@ func TestWhatCanNotBeUsedIsSaid(t *testing.T) {
 	}
 }
 
+// TestEventsAreListed: each of every round, and the round in the middle has them in its charts.
+func TestEventsAreListed(t *testing.T) {
+	var results []result.Result
+	for round, recovery := range []float64{1500, 0} {
+		r := measured("millrace", 64, round+1, 1000, 10)
+		r.Event = "leader-kill"
+		r.Events = []result.Event{{Kind: "leader-kill", At: 3, Took: 1500, Node: 2, Recovery: recovery, Before: &result.Stretch{PutPerS: 4321, P99: 1}}}
+		results = append(results, r)
+	}
+	page := written(t, verdict.Source{Name: "f", Results: results})
+	for _, want := range []string{
+		`<h2 id="events">`, `<td class="n">1</td><td class="n">3.0 s</td><td class="what">node 2, the leader, was killed; the next put was acknowledged 1.50 s later`,
+		"<td class=\"n\">4,321</td><td class=\"n\">–</td><td class=\"n\">–</td><td class=\"n\"><b>1.50 s</b></td>", "<b>–</b>", `"events":[[3,4.5]]`, "Bands are events",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %q in the page", want)
+		}
+	}
+	if plain := written(t, verdict.Source{Name: "f", Results: []result.Result{measured("millrace", 64, 1, 1000, 10)}}); strings.Contains(plain, `id="events"`) || strings.Contains(plain, "Bands are") {
+		t.Error("events where there are none")
+	}
+}
+
 // TestResultsWithoutHistograms: what an older build or a ceiling does not have is left out.
 func TestResultsWithoutHistograms(t *testing.T) {
 	r := measured("millrace", 64, 1, 1000, 10)

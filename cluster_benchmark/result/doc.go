@@ -10,15 +10,17 @@
 //   - Fields are added, never renamed, while "schema" is 1. A file of another schema is refused.
 //   - Latencies are microseconds, with the nanoseconds behind the point.
 //   - "histogram" is the latency of every put, in nanoseconds: the base64 of HdrHistogram's V2 compressed encoding, which
-//     its readers in every language take. "series" is the measured time in intervals of a second, in short runs less.
+//     its readers in every language take. "series" is the measured time in intervals of a second, in short
+//     runs and beside events less.
 //   - In an open loop (rate above 0) latency is from when a put was due. The histogram holds every put that was due in the
 //     measured time, also those that were issued or answered after it; "ops" counts those answered within it.
 //   - The knee of an open loop is the highest rate up to which 99 % of what was due is answered in the measured time, at a
 //     p99 of at most 5 times the lowest of all rates.
 //   - "reads" is what clients read between their puts, with a latency and "histogram" as those of the puts, by the way that
 //     "read" names. Each read is looked at: one that misses a put which was acknowledged before it began fails the check.
-//   - "events" is what was done to the cluster in the measured time, as "event" names it. A result whose event did not happen
-//     is invalid.
+//   - "events" is what was done to the cluster in the measured time, as "event" names it, with put/s before, during and after
+//     as the series has them. A result whose event did not happen is invalid. A node that joined has its place in "applied"
+//     and "state_hash", behind the others.
 //   - "stages_us" is where the time of puts went, by the stages that package engine defines, of some puts chosen by chance:
 //     intake, quorum, apply and answer add up to the latency; wal_write, wal_sync and network lie within quorum.
 //     "stage_histograms" has their histograms as "histogram" has the latency's. A stage that a run does not have is left out.
@@ -41,6 +43,6 @@
 //
 // # Reading order
 //
-// result.go, the line; stages.go, reads.go, event.go; encoding.go, histograms in it; file.go, files of lines; group.go, rounds and medians; knee.go;
-// hgrm.go, benchfmt.go and conditions.go, files for other tools; build.go, machine.go and usage.go; errors.go.
+// result.go, the line; stages.go, reads.go, event.go; encoding.go, histograms in it; file.go, files of lines; group.go,
+// rounds and medians; knee.go; hgrm.go, benchfmt.go and conditions.go, files for other tools; build.go, machine.go and usage.go; errors.go.
 package result

@@ -3,6 +3,7 @@ package result
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -10,7 +11,7 @@ import (
 func TestEventsInTheLine(t *testing.T) {
 	r := sample()
 	r.Event = "leader-kill"
-	r.Events = []Event{{Kind: "leader-kill", At: 5, Node: 2, Took: 1700, Recovery: 1500, Rejoined: 300, Bytes: 1, Held: 2, Behind: 3}}
+	r.Events = []Event{{Kind: "leader-kill", At: 5, Node: 2, Took: 1700, Recovery: 1500, Rejoined: 300, Installed: 9, Bytes: 1, Held: 2, Behind: 3, Before: &Stretch{2, 3}, During: &Stretch{}, After: &Stretch{4, 5}}}
 	line, err := json.Marshal(&r)
 	var again Result
 	if err != nil || json.Unmarshal(line, &again) != nil || again.Key != r.Key || !reflect.DeepEqual(again.Events, r.Events) {
@@ -21,24 +22,42 @@ func TestEventsInTheLine(t *testing.T) {
 	}
 }
 
-// TestBeside: an interval counts as one with the event as soon as they touch.
-func TestBeside(t *testing.T) {
+// TestStretches: an event lasts through each interval that it touches, and what is between two belongs to both.
+func TestStretches(t *testing.T) {
 	r := sample()
-	r.Series = []Interval{{End: 1, Ops: 100, P99: 10}, {End: 2, Ops: 50, P99: 30}, {End: 3, Ops: 30, P99: 50}, {End: 4, Ops: 80, P99: 20}, {End: 4.5, Ops: 0}}
-	r.Events = []Event{{At: 1.5, Took: 700}}
-	during, other, ok := r.Beside()
-	if want := (Stretch{40, 40}); !ok || during != want {
-		t.Errorf("during the event %+v, want %+v", during, want)
+	r.Duration = 8
+	r.Series = nil
+	for i, ops := range []uint64{100, 80, 0, 20, 60, 80, 30, 50} {
+		r.Series = append(r.Series, Interval{End: float64(i + 1), Ops: ops, P99: float64(ops + 1)})
 	}
-	if want := (Stretch{72, 15}); other != want {
-		t.Errorf("otherwise %+v, want %+v", other, want)
+	r.Events = []Event{{At: 2.5, Took: 700}, {At: 6, Took: 1000}}
+	r.SetStretches()
+	want := [][3]*Stretch{{{90, 91}, {10, 21}, {70, 71}}, {{70, 71}, {30, 31}, {50, 51}}}
+	for i, e := range r.Events {
+		if got := [3]*Stretch{e.Before, e.During, e.After}; !reflect.DeepEqual(got, want[i]) {
+			t.Errorf("event %d: before %+v, during %+v, after %+v", i, e.Before, e.During, e.After)
+		}
 	}
-	r.Events = []Event{{At: 0, Took: 4500}}
-	if _, _, ok := r.Beside(); ok {
-		t.Error("there is nothing beside an event that lasts all the time")
+	r.Events = []Event{{At: 2, Took: 1000}}
+	if r.SetStretches(); *r.Events[0].During != (Stretch{}) {
+		t.Errorf("during %+v, want nothing answered", r.Events[0].During)
 	}
-	r.Events = nil
-	if _, _, ok := r.Beside(); ok {
-		t.Error("there is no event")
+	r.Events = []Event{{At: 0, Took: 8000}}
+	if r.SetStretches(); r.Events[0].Before != nil || r.Events[0].After != nil || r.Events[0].During.PutPerS != 52.5 {
+		t.Errorf("%+v, want nothing beside an event that lasts all the time", r.Events[0])
+	}
+}
+
+func TestRecovery(t *testing.T) {
+	r := sample()
+	if got := r.Recovery(); got != 0 {
+		t.Errorf("recovery without an event: %g", got)
+	}
+	r.Events = []Event{{Kind: "a", Recovery: 7}, {Kind: "b"}, {Kind: "a", Recovery: 9}}
+	if got := r.Recovery(); got != 8 {
+		t.Errorf("recovery %g, want the median of those there are, 8", got)
+	}
+	if got := Kinds([]Result{sample(), r}); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("kinds %q", got)
 	}
 }

@@ -17,7 +17,7 @@
 //   - Lists make a sweep: every combination is a scenario. A sweep of puts in flight and puts per call together is
 //     refused where both are above 1, since a batch is one call that waits.
 //   - Where nodes run (processes, connect) is a condition like any other: results of one kind are not compared with those of
-//     another. What can be done there is less, and refused in words: puts over TCP alone.
+//     another. What can be done there is less, and refused in words: puts over TCP alone, to nodes that nothing happens to.
 //   - Ceilings may run shorter than the engine (ceiling_duration): they are steady within a second, and a quick run
 //     should stay quick. They never run longer than the duration itself.
 //

@@ -126,8 +126,8 @@ func (s Scenario) Check() error {
 	return s.check()
 }
 
-// Scenarios returns every combination, the clients changing before the puts in flight, and reads and events last. It returns a
-// [ValueError] for a combination that can't be served.
+// Scenarios returns every combination, the clients changing before the puts in flight, and reads and events last. It returns
+// a [ValueError] for a combination that can't be served.
 func (p *Plan) Scenarios() ([]Scenario, error) {
 	if p.Arrivals != Defaults().Arrivals && slices.Max(p.Rate) == 0 {
 		return nil, &ValueError{Setting: "arrivals", Value: p.Arrivals, Want: "a rate beside it, which is 0"}
@@ -161,7 +161,8 @@ func (p *Plan) Scenarios() ([]Scenario, error) {
 	})
 	for _, event := range p.Event {
 		if least := eventDurations[event]; p.Duration < least {
-			return nil, &ValueError{Setting: "duration", Value: p.Duration.String(), Want: fmt.Sprintf("at least %v beside event %s, which takes its time", least, event)}
+			return nil, &ValueError{Setting: "duration", Value: p.Duration.String(),
+				Want: fmt.Sprintf("at least %v beside event %s, which takes its time", least, event)}
 		}
 	}
 	for _, s := range all {
@@ -255,10 +256,10 @@ func (s Scenario) checkPlace() error {
 	return nil
 }
 
-// eventDurations are the least measured times that an event can happen in: three snapshots are written at 128 MiB/s, and an
-// election begins within 2 s.
+// eventDurations are the least measured times that an event can happen in: a snapshot of 64 MiB goes to a learner at 32
+// MiB/s in the second half, and an election begins within 2 s.
 var eventDurations = map[string]time.Duration{
-	EventSnapshot: 4 * time.Second, EventSlowFollower: time.Second, EventLeaderKill: 6 * time.Second,
+	EventSnapshot: 8 * time.Second, EventSlowFollower: time.Second, EventLeaderKill: 6 * time.Second,
 }
 
 // checkEvent looks at what an event needs.

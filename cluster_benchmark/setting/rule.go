@@ -100,9 +100,9 @@ const (
 func Events() []Choice {
 	return []Choice{
 		{EventNone, "nothing"},
-		{EventSnapshot, "all nodes take a snapshot, at a quarter, half and three quarters of the measured time"},
-		{EventSlowFollower, "the disk of a follower answers late, from a quarter of the measured time to three quarters"},
-		{EventLeaderKill, "the leader is killed at a quarter of the measured time, and restarted when another one leads"},
+		{EventSnapshot, "all nodes take a snapshot, twice; at half of the measured time a new node joins, which is sent one"},
+		{EventSlowFollower, "the disk of a follower answers late for half of the measured time"},
+		{EventLeaderKill, "the leader is killed, and started again when another one leads"},
 	}
 }
 

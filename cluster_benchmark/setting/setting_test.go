@@ -159,7 +159,9 @@ func TestCombinationsThatNothingCanServe(t *testing.T) {
 		{func(p *Plan) { p.Event, p.Store = []string{EventLeaderKill}, StoreMemory }, `store "memory": want wal beside event leader-kill, since a node that forgets its log can't come back`},
 		{func(p *Plan) { p.Event, p.Payload = []string{EventLeaderKill}, []int{15} }, `payload "15": want at least 16 beside event leader-kill, since puts that lost their answer could not be told from others`},
 		{func(p *Plan) { p.Event, p.Duration = []string{EventLeaderKill}, 5*time.Second }, `duration "5s": want at least 6s beside event leader-kill, which takes its time`},
-		{func(p *Plan) { p.Event, p.Duration = []string{EventNone, EventSnapshot}, 3*time.Second }, `duration "3s": want at least 4s beside event snapshot, which takes its time`},
+		{func(p *Plan) { p.Event, p.Duration = []string{EventNone, EventSnapshot}, 7*time.Second }, `duration "7s": want at least 8s beside event snapshot, which takes its time`},
+		{func(p *Plan) { p.Event, p.Processes = []string{EventNone, EventSnapshot}, true }, `event "snapshot": want none beside processes: what happens to a node is done to it within its process`},
+		{func(p *Plan) { p.Event, p.Connect = []string{EventSlowFollower}, []string{"a:1"} }, `event "slow-follower": want none beside connect: what happens to a node is done to it within its process`},
 		{func(p *Plan) { p.Rate, p.Batch = []int{99}, []int{100} }, `rate "99": want at least 100 beside batch 100: a call a second`},
 		{func(p *Plan) { p.Batch, p.Payload = []int{4096}, []int{1 << 20} }, `batch "4096": want at most 64 beside payload 1048576, since a call carries at most 67108864 bytes`},
 	} {

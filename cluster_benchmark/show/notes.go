@@ -140,7 +140,7 @@ const (
 // safe says what was proven, when everything was: with an identity in each put, and without.
 func safe(w io.Writer, results []result.Result) {
 	var checks, puts [2]uint64
-	read := uint64(0)
+	var read, unknown uint64
 	for i := range results {
 		r := &results[i]
 		if r.Safety == nil {
@@ -155,6 +155,7 @@ func safe(w io.Writer, results []result.Result) {
 		}
 		checks[kind]++
 		puts[kind] += r.Safety.Acknowledged
+		unknown += r.Safety.Unknown
 		if r.Reads != nil {
 			read += r.Reads.Ops
 		}
@@ -169,12 +170,19 @@ func safe(w io.Writer, results []result.Result) {
 				count(float64(puts[kind])), proven, plural(checks[kind], "check"))
 		}
 	}
+	if unknown > 0 {
+		fmt.Fprintf(w, "        %s whose answer was lost: each applied once on every node, or on none.\n", plural(unknown, "put"))
+	}
 	if read > 0 {
 		fmt.Fprintf(w, "        %s: none missed a put that any client had been answered before it began.\n", plural(read, "read"))
 	}
 }
 
-func where(r *result.Result) string {
+// where says which measurement a result is of.
+func where(r *result.Result) string { return fmt.Sprintf("%s, round %d", scenarioOf(r), r.Round) }
+
+// scenarioOf says what was measured on what.
+func scenarioOf(r *result.Result) string {
 	rate := ""
 	if r.Rate > 0 {
 		rate = fmt.Sprintf(", %s put/s due", count(r.Rate))
@@ -185,6 +193,6 @@ func where(r *result.Result) string {
 	if r.Event != "" {
 		rate += ", event " + r.Event
 	}
-	return fmt.Sprintf("%s, %s, %d in flight, batch %d, %d B%s, %s, round %d",
-		r.Target, plural(uint64(r.Clients), "client"), r.Inflight, r.Batch, r.Payload, rate, plural(uint64(r.Nodes), "node"), r.Round)
+	return fmt.Sprintf("%s, %s, %d in flight, batch %d, %d B%s, %s",
+		r.Target, plural(uint64(r.Clients), "client"), r.Inflight, r.Batch, r.Payload, rate, plural(uint64(r.Nodes), "node"))
 }

@@ -33,6 +33,7 @@ type cluster struct {
 	// mu guards what follows. No owner would do: clients ask who leads while a node is replaced.
 	mu      sync.Mutex
 	members []member // node i+1 at i
+	joined  []member // learners that came later
 	former  []member // were killed; what they did counts
 }
 
@@ -86,11 +87,18 @@ func (c *cluster) open(id codec.NodeID, listen string) (member, error) {
 	return m, err
 }
 
-// all returns the nodes there are at the moment.
+// all returns the voters there are at the moment.
 func (c *cluster) all() []member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.members)
+}
+
+// whole returns all nodes there are at the moment, learners behind the voters.
+func (c *cluster) whole() []member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Concat(c.members, c.joined)
 }
 
 // elect makes the nodes members of one cluster and waits until one of them leads.
@@ -143,7 +151,7 @@ func (c *cluster) Proposer() (load.Proposer, error) {
 // Counters adds up all nodes.
 func (c *cluster) Counters() Counters {
 	c.mu.Lock()
-	all := slices.Concat(c.members, c.former)
+	all := slices.Concat(c.members, c.joined, c.former)
 	c.mu.Unlock()
 	var sum Counters
 	for _, m := range all {
@@ -186,7 +194,7 @@ func (c *cluster) behind() error {
 		return errNoLeader
 	}
 	last := leader.node.Metrics().Last.Index
-	for _, m := range c.all() {
+	for _, m := range c.whole() {
 		if applied := m.node.Metrics().Applied; applied < last {
 			return fmt.Errorf("node %d has applied %d of %d entries", m.node.NodeID(), applied, last)
 		}
@@ -197,7 +205,7 @@ func (c *cluster) behind() error {
 // Close closes all nodes.
 func (c *cluster) Close() error {
 	var errs []error
-	for _, m := range c.all() {
+	for _, m := range c.whole() {
 		if err := m.node.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("node %d: %w", m.node.NodeID(), err))
 		}
@@ -208,7 +216,7 @@ func (c *cluster) Close() error {
 // Replicas returns the state machine of each node.
 func (c *cluster) Replicas() []*safety.Machine {
 	var machines []*safety.Machine
-	for _, m := range c.all() {
+	for _, m := range c.whole() {
 		machines = append(machines, m.machine)
 	}
 	return machines

@@ -37,10 +37,13 @@
 //   - A slow follower has a slow disk: each sync takes 100 ms longer, whatever store and network there are. That is neither
 //     dead nor bound in bytes: it has all entries, late.
 //   - Snapshots carry 64 MiB beside the benchmark's own small state, and nothing is taken by policy. All nodes take theirs at
-//     once, as they would by policy, since they have applied the same.
+//     once, as they would by policy, since they have applied the same. They lie in files whatever the store is. All logs are
+//     purged up to the newest one before a learner joins, so that it is sent that, and not the entries from the first one on.
+//     It is checked at the end like the other nodes, and no client reads there.
 //   - Nodes of a cluster run in this process and listen on free ports of 127.0.0.1. Those of package node run elsewhere.
 //
 // # Reading order
 //
-// target.go, what a target is; handoff.go, the simplest one; disk.go, net.go; cluster.go, with log.go, stages.go, read.go and event.go, with a file for each event; errors.go.
+// target.go, what a target is; handoff.go, the simplest one; disk.go, net.go; cluster.go, with log.go, stages.go, read.go and
+// event.go, with a file for each event; errors.go.
 package target

@@ -9,13 +9,10 @@ var ErrUnsupported = errors.New("not supported")
 // errNoFollower is returned by Reader when no node but the leader runs; its caller asks again a little later.
 var errNoFollower = errors.New("no follower runs")
 
-// errTooShort is returned by Play when the measured time was over before the event was.
-var errTooShort = errors.New("the measured time was over before it had happened")
+// ErrOver is wrapped by what Play returns when the measured time was over before something had happened, which takes a
+// longer one, or less load.
+var ErrOver = errors.New("the measured time was over before")
 
-// errNoRecovery is returned by Play when no put was acknowledged between the kill of the leader and the end of the measured
-// time.
-var errNoRecovery = errors.New("no put was acknowledged any more in the measured time, want a longer one or less load")
-
-// errNoLeader is returned while a cluster elects: by Proposer and Reader, whose caller asks again a little later, and by Play, and by Settle when
-// its time ran out.
+// errNoLeader is returned while a cluster elects: by Proposer and Reader, whose caller asks again a little later, by Play,
+// and by Settle when its time ran out.
 var errNoLeader = errors.New("no node leads")

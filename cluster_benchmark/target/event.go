@@ -17,7 +17,7 @@ type Eventful interface {
 	Target
 	// Play does what the scenario's event names, in a measured time that has just begun and lasts that long, and returns what
 	// was done. When ctx ends that time is over: Play puts everything right again, starts what it had stopped, and returns.
-	// The error says what did not happen, as it should have.
+	// The error says what did not happen, as it should have; it wraps [ErrOver] where only the time was lacking.
 	Play(ctx context.Context, duration time.Duration) ([]result.Event, error)
 }
 
@@ -40,9 +40,7 @@ func (c *cluster) arm(cfg *engine.Config, m *member) pipeline.StateMachine {
 	switch c.scenario.Event {
 	case setting.EventSnapshot:
 		cfg.Snapshot.Bytes = -1 // taken when the event says so, not by policy
-		if m.log != nil {
-			cfg.SnapshotDir = filepath.Join(c.dir, fmt.Sprintf("node-%d-snapshots", cfg.NodeID))
-		}
+		cfg.SnapshotDir = filepath.Join(c.dir, fmt.Sprintf("node-%d-snapshots", cfg.NodeID))
 		return &portable{m.machine}
 	case setting.EventSlowFollower:
 		m.disk = &slowDisk{Log: cfg.Log}
@@ -75,6 +73,15 @@ func (s *stage) until(part float64) bool {
 // now returns the time since the measured time began, in seconds.
 func (s *stage) now() float64 { return time.Since(s.begun).Seconds() }
 
+// over returns an error, and where the measured time is over says that this is why.
+func (s *stage) over(err error) error {
+	if s.ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrOver, err)
+	}
+	return err
+}
+
+// milliseconds returns how many have passed.
 func milliseconds(since time.Time) float64 {
 	return float64(time.Since(since)) / float64(time.Millisecond)
 }

@@ -16,7 +16,7 @@ import (
 const killFrom = 0.25
 
 // killTimeout is how long a node that is killed goes on: it neither answers what it has taken nor hands its office over.
-const killTimeout = time.Millisecond
+const killTimeout = time.Nanosecond
 
 // kill is the end of a leader, and whether a put was acknowledged since.
 type kill struct {
@@ -70,7 +70,7 @@ func (w watched) ProposeBatch(ctx context.Context, datas [][]byte) ([]pipeline.R
 // playLeaderKill kills the leader, waits for the next acknowledged put, and starts the node again.
 func (c *cluster) playLeaderKill(s *stage) ([]result.Event, error) {
 	if !s.until(killFrom) {
-		return nil, errTooShort
+		return nil, fmt.Errorf("the leader was not killed: %w", ErrOver)
 	}
 	leader := c.leading()
 	if leader.node == nil {
@@ -88,7 +88,7 @@ func (c *cluster) playLeaderKill(s *stage) ([]result.Event, error) {
 	case e.Recovery = <-k.next:
 		e.Took = milliseconds(k.at)
 	case <-s.ctx.Done():
-		failure = errNoRecovery
+		failure = fmt.Errorf("no put was acknowledged after node %d was killed: %w", id, ErrOver)
 	}
 	restarted, err := c.restart(leader)
 	if err != nil {

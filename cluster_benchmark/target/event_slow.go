@@ -117,7 +117,7 @@ const lookPause = 20 * time.Millisecond
 // playSlowFollower makes the disk of a follower slow for half of the measured time.
 func (c *cluster) playSlowFollower(s *stage) ([]result.Event, error) {
 	if !s.until(slowFrom) {
-		return nil, errTooShort
+		return nil, fmt.Errorf("no follower was slow: %w", ErrOver)
 	}
 	leader := c.leading()
 	if leader.node == nil {
@@ -134,7 +134,7 @@ func (c *cluster) playSlowFollower(s *stage) ([]result.Event, error) {
 	e.Took = milliseconds(begun)
 	switch {
 	case over:
-		return []result.Event{e}, errTooShort
+		return []result.Event{e}, fmt.Errorf("node %d was not slow for as long as it should have been: %w", e.Node, ErrOver)
 	case e.Held == 0:
 		return []result.Event{e}, fmt.Errorf("no sync of node %d was answered late", e.Node)
 	case c.leading().node != leader.node:

@@ -15,11 +15,14 @@ import (
 	"github.com/millrace/millrace/cluster_benchmark/safety"
 	"github.com/millrace/millrace/cluster_benchmark/setting"
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/pipeline"
 )
 
-// snapshotParts are the parts of the measured time at which snapshots begin.
-var snapshotParts = []float64{0.25, 0.5, 0.75}
+// snapshotParts are the parts of the measured time at which snapshots begin, learnerFrom the one at which a learner joins.
+var snapshotParts = []float64{0.15, 0.35}
+
+const learnerFrom = 0.5
 
 // ballastBytes is what a snapshot holds beside the machine's own state, which is small: as much as a program with a state of
 // that size would write.
@@ -84,11 +87,12 @@ func (c *captured) WriteTo(w io.Writer) (int64, error) {
 func (c *captured) Close() error { return nil }
 
 // playSnapshots makes all nodes take a snapshot at the same time, which is when a policy would make them, several times.
+// Then a learner joins, whose log must begin with one.
 func (c *cluster) playSnapshots(s *stage) ([]result.Event, error) {
 	var events []result.Event
 	for _, part := range snapshotParts {
 		if !s.until(part) {
-			return events, fmt.Errorf("%d of %d were taken before the measured time was over", len(events), len(snapshotParts))
+			return events, fmt.Errorf("%d of %d were taken: %w", len(events), len(snapshotParts), ErrOver)
 		}
 		e := result.Event{Kind: setting.EventSnapshot, At: s.now()}
 		begun := time.Now()
@@ -105,7 +109,60 @@ func (c *cluster) playSnapshots(s *stage) ([]result.Event, error) {
 		}
 		events = append(events, e)
 	}
-	return events, nil
+	if !s.until(learnerFrom) {
+		return events, fmt.Errorf("no learner joined: %w", ErrOver)
+	}
+	e, err := c.playLearner(s)
+	return append(events, e), err
+}
+
+// playLearner has a new node join. Logs are purged up to their snapshots before, so that it is sent one.
+func (c *cluster) playLearner(s *stage) (result.Event, error) {
+	leader := c.leading().node
+	id := codec.NodeID(c.scenario.Nodes + 1)
+	e := result.Event{Kind: result.Learner, At: s.now(), Node: uint64(id)}
+	if leader == nil {
+		return e, errNoLeader
+	}
+	for _, m := range c.all() {
+		if err := m.node.Trigger().Purge(s.ctx, m.node.Metrics().Snapshots.Newest.Index); err != nil {
+			return e, s.over(fmt.Errorf("purge the log of node %d: %w", m.node.NodeID(), err))
+		}
+	}
+	begun := time.Now()
+	e.At = s.now()
+	learner, err := c.join(s.ctx, leader, id)
+	if err != nil {
+		return e, s.over(fmt.Errorf("learner %d joins: %w", id, err))
+	}
+	sent := engine.When("a snapshot", func(m engine.Metrics) bool { return m.Snapshots.Installed > 0 && !m.Snapshots.Installing })
+	metrics, err := learner.Wait(s.ctx, sent)
+	if err != nil {
+		return e, s.over(fmt.Errorf("learner %d was sent no snapshot: %w", id, err))
+	}
+	e.Installed, e.Bytes = milliseconds(begun), metrics.Snapshots.NewestBytes
+	if err := leader.WaitCaughtUp(s.ctx, id); err == nil {
+		if _, ok := caughtUp(s.ctx, learner, leader.Metrics().Commit); ok {
+			e.Recovery = milliseconds(begun)
+		}
+	}
+	e.Took = milliseconds(begun)
+	return e, nil
+}
+
+// join opens a node and makes it a learner of the cluster.
+func (c *cluster) join(ctx context.Context, leader *engine.Raft, id codec.NodeID) (*engine.Raft, error) {
+	m, err := c.open(id, "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := leader.ChangeMembership(ctx, engine.AddLearner(codec.Node{ID: id, Address: m.node.Addr()})); err != nil {
+		return nil, errors.Join(err, m.node.Close())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.joined = append(c.joined, m)
+	return m.node, nil
 }
 
 // snapshotTimeout bounds how long a snapshot may take, which a measured time that ends does not wait for longer.

@@ -72,8 +72,8 @@ func TestLeaderKill(t *testing.T) {
 func TestLeaderKillWithoutRecovery(t *testing.T) {
 	s := setting.Scenario{Store: setting.StoreWAL, Net: setting.NetInproc, Event: setting.EventLeaderKill}
 	events, c, err := play(t, s, 100*time.Millisecond, 100*time.Millisecond)
-	if !errors.Is(err, errNoRecovery) || len(events) != 1 || events[0].Recovery != 0 || len(c.former) != 1 {
-		t.Errorf("%+v, %v, want %v", events, err, errNoRecovery)
+	if !errors.Is(err, ErrOver) || len(events) != 1 || events[0].Recovery != 0 || len(c.former) != 1 {
+		t.Errorf("%+v, %v, want %v", events, err, ErrOver)
 	}
 }
 
@@ -122,38 +122,88 @@ func TestSlowFollower(t *testing.T) {
 func TestEventsOfAShortTime(t *testing.T) {
 	for _, event := range setting.Events()[1:] {
 		s := setting.Scenario{Store: setting.StoreMemory, Net: setting.NetInproc, Event: event.Name}
-		if events, c, err := play(t, s, time.Hour, 10*time.Millisecond); err == nil || len(events) != 0 || len(c.former) != 0 {
-			t.Errorf("%s: %+v, %v, want an error", event.Name, events, err)
+		if events, c, err := play(t, s, time.Hour, 10*time.Millisecond); !errors.Is(err, ErrOver) || len(events) != 0 || len(c.former)+len(c.joined) != 0 {
+			t.Errorf("%s: %+v, %v, want %v", event.Name, events, err, ErrOver)
 		}
 	}
 }
 
-// TestSnapshots: every node takes three while puts go on; each holds the machine's state, which another can go on from.
+// TestSnapshots: every node takes two while puts go on; then a learner is sent one, and goes on from there as the others do.
 func TestSnapshots(t *testing.T) {
-	s := setting.Scenario{Store: setting.StoreMemory, Net: setting.NetInproc, Event: setting.EventSnapshot}
-	events, c, err := play(t, s, 200*time.Millisecond, time.Minute)
-	if err != nil || len(events) != 3 {
-		t.Fatalf("%+v, %v", events, err)
-	}
-	for _, e := range events {
-		if e.Kind != setting.EventSnapshot || e.Took <= 0 || e.Bytes < 3*ballastBytes || e.Bytes > 3*ballastBytes*21/20 {
-			t.Errorf("%+v", e)
-		}
-	}
-	for _, m := range c.members {
-		if got := m.node.Metrics().Snapshots; got.Taken != 3 || got.Newest.Index == 0 {
-			t.Errorf("%+v", got)
-		}
+	for _, network := range []string{setting.NetInproc, setting.NetTCP} {
+		t.Run(network, func(t *testing.T) {
+			s := setting.Scenario{Store: setting.StoreMemory, Net: network, Event: setting.EventSnapshot}
+			events, c, err := play(t, s, 200*time.Millisecond, time.Minute)
+			if err != nil || len(events) != 3 {
+				t.Fatalf("%+v, %v", events, err)
+			}
+			for _, e := range events[:2] {
+				if e.Kind != setting.EventSnapshot || e.Took <= 0 || e.Bytes < 3*ballastBytes || e.Bytes > 3*ballastBytes*21/20 {
+					t.Errorf("%+v", e)
+				}
+			}
+			for _, m := range c.members {
+				if got := m.node.Metrics().Snapshots; got.Taken != 2 || got.Newest.Index == 0 || got.Purged.Index == 0 {
+					t.Errorf("%+v", got)
+				}
+			}
+			e := events[2]
+			if e.Kind != result.Learner || e.Node != 4 || e.Installed <= 0 || e.Recovery < e.Installed || e.Took < e.Recovery || e.Bytes < ballastBytes || e.Bytes > ballastBytes*21/20 {
+				t.Errorf("%+v", e)
+			}
+			if len(c.joined) != 1 || len(c.Replicas()) != 4 || c.joined[0].node.Metrics().Snapshots.Installed != 1 || c.joined[0].machine.Last() != c.members[0].machine.Last() {
+				t.Errorf("learners %+v", c.joined)
+			}
+		})
 	}
 }
 
-// TestSnapshotsOnDisk lie beside the log, not in memory.
-func TestSnapshotsOnDisk(t *testing.T) {
+// TestLearnerWithoutTime: one that was sent nothing when the measured time was over is told of, and is a node like the others
+// at the end; nobody reads there.
+func TestLearnerWithoutTime(t *testing.T) {
+	s := setting.Scenario{Store: setting.StoreMemory, Net: setting.NetInproc, Event: setting.EventSnapshot, Nodes: 3, Clients: 1, Payload: 16, ReadRatio: 0.5, Read: setting.ReadFollower}
+	opened, _ := open(t, setting.Millrace, s)
+	c := opened.(*cluster)
+	put(t, opened, 1, 10, 16)
+	if err := c.snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	leader := c.leading().node
+	go func() {
+		defer cancel()
+		_, _ = leader.Wait(t.Context(), engine.When("a learner", func(m engine.Metrics) bool {
+			_, ok := m.Membership.Node(4)
+			return ok && m.Membership.Committed
+		}))
+	}()
+	e, err := c.playLearner(&stage{ctx: ctx, begun: time.Now(), duration: time.Hour})
+	if !errors.Is(err, ErrOver) || e.Kind != result.Learner || e.Installed != 0 || e.Recovery != 0 {
+		t.Errorf("%+v, %v, want %v", e, err, ErrOver)
+	}
+	for client := range 6 {
+		reader, err := c.Reader(client)
+		if err != nil || reader.(linearizable).node.NodeID() == 4 {
+			t.Errorf("client %d reads at %+v, %v", client, reader, err)
+		}
+	}
+	if err := errors.Join(c.Settle(t.Context()), c.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNodesArePrepared: snapshots lie on disk, whatever the store; a leader that is killed does not end as a closed one does.
+func TestNodesArePrepared(t *testing.T) {
 	c := &cluster{scenario: setting.Scenario{Event: setting.EventSnapshot}, dir: "data"}
 	var cfg engine.Config
 	cfg.NodeID = 2
-	if state := c.arm(&cfg, &member{log: &Log{}}); cfg.SnapshotDir != "data/node-2-snapshots" || cfg.Snapshot.Bytes >= 0 {
+	if state := c.arm(&cfg, &member{}); cfg.SnapshotDir != "data/node-2-snapshots" || cfg.Snapshot.Bytes >= 0 {
 		t.Errorf("%T, %q, %+v", state, cfg.SnapshotDir, cfg.Snapshot)
+	}
+	c.scenario.Event = setting.EventLeaderKill
+	var killed engine.Config
+	if c.arm(&killed, &member{}); killed.CloseTimeout != killTimeout || killTimeout > time.Microsecond || !killed.NoLeaderRestore || killed.SnapshotDir != "" {
+		t.Errorf("a node that is killed still answers what it has taken, or leads again: %+v", killed)
 	}
 	c.scenario.Event = ""
 	var plain engine.Config

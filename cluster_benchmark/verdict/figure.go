@@ -39,6 +39,7 @@ func Figures() []Figure {
 		{"p99.9", Microseconds, Less, func(r *result.Result) float64 { return r.Latency.P999 }},
 		{"p99.99", Microseconds, Less, func(r *result.Result) float64 { return r.Latency.P9999 }},
 		{"max", Microseconds, Less, func(r *result.Result) float64 { return r.Latency.Max }},
+		{"recovery", Microseconds, Less, func(r *result.Result) float64 { return 1e3 * r.Recovery() }},
 		{"entries/frame", Number, Neither, func(r *result.Result) float64 { return r.EntriesPerFrame }},
 		{"syncs/s", PerSecond, Neither, (*result.Result).SyncsPerS},
 		{"cpu cores", Number, Neither, (*result.Result).Cores},

@@ -129,9 +129,11 @@ func check(t *testing.T, q peer.Request, one *result.Result) {
 // notOffered asks for what openraft does not have: the target is left out and the line says why.
 func notOffered(t *testing.T, program peer.Command) {
 	for want, change := range map[string]func(q *peer.Request){
-		"openraft: not supported: store wal: ": func(q *peer.Request) { q.Scenario.Store = setting.StoreWAL },
-		"openraft: not supported: net tcp: ":   func(q *peer.Request) { q.Scenario.Net = setting.NetTCP },
-		"openraft: not supported: rate 1000: ": func(q *peer.Request) { q.Scenario.Rate, q.Scenario.Arrivals = 1000, "poisson" },
+		"openraft: not supported: store wal: ":        func(q *peer.Request) { q.Scenario.Store = setting.StoreWAL },
+		"openraft: not supported: net tcp: ":          func(q *peer.Request) { q.Scenario.Net = setting.NetTCP },
+		"openraft: not supported: rate 1000: ":        func(q *peer.Request) { q.Scenario.Rate, q.Scenario.Arrivals = 1000, "poisson" },
+		"openraft: not supported: 50 % lease reads: ": func(q *peer.Request) { q.Scenario.ReadRatio, q.Scenario.Read = 0.5, setting.ReadLease },
+		"openraft: not supported: event snapshot: ":   func(q *peer.Request) { q.Scenario.Event = setting.EventSnapshot },
 	} {
 		one, err := program.Measure(t.Context(), request(t, change), func(string) {})
 		if one != nil || !errors.Is(err, peer.ErrUnsupported) || !strings.HasPrefix(err.Error(), want) {

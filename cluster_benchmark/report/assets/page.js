@@ -49,7 +49,7 @@
     const width = place.clientWidth - 16, narrow = width < 480;
     const u = new uPlot({
       width, height: narrow ? 260 : 340, padding: [10, narrow ? 20 : 36, 0, 0], cursor: { y: false }, legend: { live: true }, ...options,
-      hooks: { ready: [u => {
+      hooks: { ...options.hooks, ready: [u => {
         // Where the curves are on the page, for who looks at a picture of it.
         const box = u.over.getBoundingClientRect();
         place.dataset.plot = [box.left, box.top + scrollY, box.width, box.height].map(Math.round).join(" ");
@@ -65,6 +65,25 @@
       u.setCursor({ left: u.valToPos(x[to], "x"), top: 10 });
     };
     place.dataset.curves = ys.filter(y => y.some(v => v != null)).length;
+  };
+
+  // bands shows when something was done to the cluster of a run.
+  const bands = u => {
+    data.runs.forEach((run, i) => {
+      if (hidden.has(i)) return;
+      run.events.forEach(([from, to]) => {
+        const { left, top, width, height } = u.bbox, end = left + width;
+        const begin = Math.min(end, Math.max(left, u.valToPos(from, "x", true)));
+        const over = Math.min(end, Math.max(begin + 2 * devicePixelRatio, u.valToPos(to, "x", true)));
+        u.ctx.save();
+        u.ctx.fillStyle = color(i);
+        u.ctx.globalAlpha = .14;
+        u.ctx.fillRect(begin, top, over - begin, height);
+        u.ctx.globalAlpha = .6;
+        u.ctx.fillRect(begin, top, devicePixelRatio, height);
+        u.ctx.restore();
+      });
+    });
   };
 
   const draw = () => {
@@ -89,7 +108,7 @@
     const over = (id, field, value, tick, y) => {
       const joined = uPlot.join(runs.map(r => [r.t, r[field]]));
       chart(id, joined[0], joined.slice(1), {
-        scales: { x: { time: false }, y: y.scale },
+        scales: { x: { time: false }, y: y.scale }, hooks: { drawClear: [bands] },
         axes: [axis((u, ticks) => ticks.map(v => digits(v) + " s")), { ...axis((u, ticks) => ticks.map(tick)), size: 64, ...y.axis }],
         series: [{ label: "time", value: (u, v) => v == null ? "–" : v.toFixed(1) + " s" }, ...runs.map((r, i) => series(r.name, i, (u, v) => value(v)))],
       });

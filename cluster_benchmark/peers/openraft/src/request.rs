@@ -42,6 +42,12 @@ pub struct Scenario {
     rate: u64,
     #[serde(default)]
     arrivals: String,
+    #[serde(default)]
+    read_ratio: f64,
+    #[serde(default)]
+    read: String,
+    #[serde(default)]
+    event: String,
     pub store: String,
     pub net: String,
     /// Of the engine's own measurements, which there are none of here.
@@ -121,6 +127,12 @@ impl Scenario {
         if self.rate > 0 || !self.arrivals.is_empty() {
             return refused(format!("rate {}: this program has a closed loop only", self.rate));
         }
+        if self.read_ratio > 0.0 || !self.read.is_empty() {
+            return refused(format!("{} % {} reads: this program puts alone", 100.0 * self.read_ratio, self.read));
+        }
+        if !self.event.is_empty() {
+            return refused(format!("event {}: nothing happens to this program's nodes", self.event));
+        }
         Ok(())
     }
 }
@@ -160,7 +172,7 @@ mod tests {
             ("\"schema\":1", "\"schema\":2", "schema 2, want 1"),
             ("\"target\":\"openraft\"", "\"target\":\"etcd\"", "target \"etcd\", want openraft"),
             ("\"clients\":4", "\"clients\":0", "clients 0, want 1 to 65536"),
-            ("\"nodes\":3", "\"nodes\":3,\"read\":\"lease\"", "unknown field `read`"),
+            ("\"nodes\":3", "\"nodes\":3,\"groups\":2", "unknown field `groups`"),
             ("\"round\":2", "\"round\":2,\"colour\":1", "unknown field `colour`"),
             ("\"batch\":1", "\"batch\":0", "batch 0, want 1 to 4096"),
             ("\"duration_s\":1.5", "\"duration_s\":0.01", "duration_s 0.01, want 0.1 to 86400"),
@@ -169,6 +181,8 @@ mod tests {
             ("\"memory\"", "\"wal\"", "openraft: not supported: store wal"),
             ("\"inproc\"", "\"tcp\"", "openraft: not supported: net tcp"),
             ("\"store\"", "\"rate\":1000,\"arrivals\":\"poisson\",\"store\"", "openraft: not supported: rate 1000"),
+            ("\"store\"", "\"read_ratio\":0.5,\"read\":\"lease\",\"store\"", "openraft: not supported: 50 % lease reads"),
+            ("\"store\"", "\"event\":\"leader-kill\",\"store\"", "openraft: not supported: event leader-kill"),
         ] {
             let problem = read(from, to).err().unwrap_or_default();
             assert!(problem.contains(want), "{to}: {problem:?}, want {want:?}");
