@@ -29,8 +29,8 @@ type Event struct {
 	// Held is how many syncs of a slow disk were answered late, Behind how many entries its node lacked at most.
 	Held   uint64 `json:"held,omitempty"`
 	Behind uint64 `json:"behind,omitempty"`
-	// Before, During and After are what was answered meanwhile, and up to the events before and behind this one. Nil where
-	// the series has no interval wholly there.
+	// Before, During and After are what was answered meanwhile, and up to the events before and behind this one; see
+	// [Result.SetStretches]. Nil where the series has no interval there.
 	Before *Stretch `json:"before,omitempty"`
 	During *Stretch `json:"during,omitempty"`
 	After  *Stretch `json:"after,omitempty"`
@@ -46,8 +46,8 @@ type Stretch struct {
 	P99 float64 `json:"p99_us"`
 }
 
-// SetStretches reads off the series what was answered before, during and after each event. An event lasts through every
-// interval that it touches.
+// SetStretches reads off the series what was answered before, during and after each event, in intervals that lie wholly there:
+// the one in which a leader is back holds all that waited for it. An event shorter than that has those that it touches.
 func (r *Result) SetStretches() {
 	for i := range r.Events {
 		e := &r.Events[i]
@@ -59,7 +59,10 @@ func (r *Result) SetStretches() {
 			to = r.Events[i+1].At
 		}
 		e.Before = r.stretch(func(begin, end float64) bool { return begin >= from && end <= e.At })
-		e.During = r.stretch(func(begin, end float64) bool { return begin < e.End() && end > e.At })
+		e.During = r.stretch(func(begin, end float64) bool { return begin >= e.At && end <= e.End() })
+		if e.During == nil {
+			e.During = r.stretch(func(begin, end float64) bool { return begin < e.End() && end > e.At })
+		}
 		e.After = r.stretch(func(begin, end float64) bool { return begin >= e.End() && end <= to })
 	}
 }

@@ -22,7 +22,8 @@ func TestEventsInTheLine(t *testing.T) {
 	}
 }
 
-// TestStretches: an event lasts through each interval that it touches, and what is between two belongs to both.
+// TestStretches: intervals count where they lie wholly in a stretch, for a short event those that it touches; what is between
+// two events belongs to both.
 func TestStretches(t *testing.T) {
 	r := sample()
 	r.Duration = 8
@@ -37,6 +38,10 @@ func TestStretches(t *testing.T) {
 		if got := [3]*Stretch{e.Before, e.During, e.After}; !reflect.DeepEqual(got, want[i]) {
 			t.Errorf("event %d: before %+v, during %+v, after %+v", i, e.Before, e.During, e.After)
 		}
+	}
+	r.Events = []Event{{At: 1.5, Took: 2000}}
+	if r.SetStretches(); *r.Events[0].During != (Stretch{}) || *r.Events[0].After != (Stretch{55, 56}) {
+		t.Errorf("during %+v, after %+v, want what lies wholly there", r.Events[0].During, r.Events[0].After)
 	}
 	r.Events = []Event{{At: 2, Took: 1000}}
 	if r.SetStretches(); *r.Events[0].During != (Stretch{}) {
