@@ -147,7 +147,7 @@ func (c *change) propose(l *loop) (done, stepped bool) {
 		}
 	}
 	want := &e.membership
-	if err := l.raft.checkAddresses(want); err != nil {
+	if err := checkAddresses(l.raft.transport, want); err != nil {
 		return c.fail(err)
 	}
 	if err := l.book.complete(want); err != nil {

@@ -74,7 +74,9 @@ func (l *loop) shutdown() {
 		query <- last
 	}
 	transportErr := l.transport.Close()
-	l.applier.Close()
+	if err := l.applier.Close(); l.failure == nil && !l.keeper.cut.Load() {
+		l.failure = err // of an entry that was applied meanwhile
+	}
 	keeperErr := l.keeper.wait()
 	logErr := r.log.Close()
 	end := l.collect()

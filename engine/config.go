@@ -119,7 +119,8 @@ type Config struct {
 	SnapshotDir string
 	// SnapshotFS is the file system that SnapshotDir is in. Default: the machine's.
 	SnapshotFS vfs.FS
-	// SnapshotsKept is how many snapshots are kept: an older one serves where the newest has rotted. Default 2.
+	// SnapshotsKept is how many snapshots are kept: an older one serves where the newest has rotted and the log still reaches
+	// back to it. It does for sure where Keep leaves as much log as lies between two snapshots. Default 2.
 	SnapshotsKept int
 	// SnapshotCompression of the files, and so of what is sent of them: none or zstd. Default none.
 	SnapshotCompression codec.Compression

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/netio"
 	"github.com/millrace/millrace/wal/snapshot"
 	"github.com/millrace/millrace/wal/vfs"
 )
@@ -23,8 +24,8 @@ type Exported = snapshot.Reader
 // Export returns. It may be called on any node; on one that lags, the state is that much older.
 //
 // [Import] makes a new cluster of it, [OpenExport] reads it. Errors: as [Trigger.Snapshot]; one that wraps [fs.ErrExist]
-// for a directory that is not empty; that of the disk; [codec.ErrCorrupt] where a snapshot does not verify. After an
-// error the directory holds no export, but may hold a part of one.
+// for a directory that is not empty; that of the disk. A snapshot that does not verify is set aside, and another one
+// taken. After an error the directory holds no export, but may hold a part of one.
 func (r *Raft) Export(ctx context.Context, dir string) (codec.LogID, error) {
 	id, err := r.export(ctx, dir)
 	return id, r.noted("state exported", err, "entry", id, "dir", dir)
@@ -37,8 +38,14 @@ func (r *Raft) export(ctx context.Context, dir string) (codec.LogID, error) {
 			return codec.LogID{}, certainly(err)
 		}
 		err = r.loop.keeper.store.Export(info, &endingFS{FS: vfs.OS{}, ctx: ctx, done: r.done, stopped: r.stopped}, dir)
-		if errors.Is(err, snapshot.ErrNotHeld) {
+		switch keeper := r.loop.keeper; {
+		case errors.Is(err, snapshot.ErrNotHeld):
 			continue // newer ones took its place before it was opened
+		case errors.Is(err, codec.ErrCorrupt):
+			r.loop.logs.snapshots.Error("snapshot is damaged, and not exported", "entry", info.Base.ID, "err", err)
+			if err = keeper.store.SetAside(info, err); err == nil || errors.Is(err, snapshot.ErrNotHeld) {
+				continue // the state itself is well: another one is taken of it
+			}
 		}
 		return info.Base.ID, err
 	}
@@ -105,6 +112,13 @@ func Import(cfg Config, dir string, m codec.Membership) error {
 	case !member || !m.IsVoter(cfg.NodeID) || n.Witness:
 		return fmt.Errorf("%w: node %d is not among its voters, want a node that is prepared to be one and no witness", ErrMembership, cfg.NodeID)
 	}
+	var transport any = cfg.Transport
+	if transport == nil {
+		transport = (*netio.TCP)(nil)
+	}
+	if err := checkAddresses(transport, &m); err != nil {
+		return err
+	}
 	if err := importState(&cfg, dir, m.Clone()); err != nil {
 		return fmt.Errorf("import of %s for node %d: %w", dir, cfg.NodeID, err)
 	}
@@ -113,14 +127,11 @@ func Import(cfg Config, dir string, m codec.Membership) error {
 
 // importState writes the snapshot that the node starts from. It jumps to it when it is opened: there is no log yet.
 func importState(cfg *Config, dir string, m codec.Membership) error {
-	fsys, to := cfg.SnapshotFS, cfg.SnapshotDir
-	if fsys == nil {
-		fsys = vfs.OS{}
-	}
-	if to == "" {
-		to = filepath.Join(cfg.Dir, snapshotFolder)
-	} else if err := mustBeEmpty(fsys, to); err != nil {
-		return err
+	fsys, to := cfg.snapshotPlace()
+	if cfg.SnapshotDir != "" {
+		if err := mustBeEmpty(fsys, to); err != nil {
+			return err
+		}
 	}
 	if err := mustBeEmpty(vfs.OS{}, cfg.Dir); err != nil {
 		return err

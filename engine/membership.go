@@ -79,8 +79,8 @@ func (l *loop) publishMembership() {
 
 // checkAddresses says which node has an address that the transport can't dial. A membership takes effect before it is
 // committed: one wrong address could keep the group from ever mending it.
-func (r *Raft) checkAddresses(m *codec.Membership) error {
-	t, ok := r.transport.(interface{ CheckAddress(address string) error })
+func checkAddresses(transport any, m *codec.Membership) error {
+	t, ok := transport.(interface{ CheckAddress(address string) error })
 	if !ok {
 		return nil
 	}

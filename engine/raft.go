@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,7 +159,7 @@ func (r *Raft) begin(l *loop, sm StateMachine, state codec.LogState) error {
 	if l.core, err = consensus.New(r.cfg.consensus(), state, l.clock()); err != nil {
 		return fmt.Errorf("node %d: %w", r.cfg.NodeID, err)
 	}
-	if err := l.checkWitness(); err != nil {
+	if err := cmp.Or(l.checkWitness(), l.checkReach(state.Base.ID)); err != nil {
 		return err
 	}
 	if i := slices.IndexFunc(state.Frames, func(f codec.FrameMeta) bool { return f.HeaderOnly }); i >= 0 && !r.cfg.Witness {
@@ -256,6 +257,9 @@ func (r *Raft) notLeader() error {
 		return r.stopped()
 	default:
 	}
+	if err := r.intake.Err(); err != nil { // it is on its way out
+		return err
+	}
 	e := &NotLeaderError{Node: r.cfg.NodeID}
 	if n := r.leader.Load(); n != nil && n.ID != r.cfg.NodeID {
 		e.Leader = *n
@@ -282,7 +286,7 @@ func (r *Raft) askInitialize(ctx context.Context, m codec.Membership) error {
 	if n, _ := m.Node(r.cfg.NodeID); n.Witness != r.cfg.Witness {
 		return fmt.Errorf("%w: node %d is a witness: %t, it was opened as one: %t", ErrMembership, n.ID, n.Witness, r.cfg.Witness)
 	}
-	if err := r.checkAddresses(&m); err != nil {
+	if err := checkAddresses(r.transport, &m); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {

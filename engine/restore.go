@@ -30,7 +30,8 @@ const restorePartBytes = 512 << 10
 // an on-disk state machine; the context's; what wraps [ErrStopped]; and for what ended it before its end was proposed one
 // that wraps [ErrRestoreGivenUp] and why, as that of state, the context's, or a [LeadershipError]. After an
 // [UnknownError] the state may have been replaced. A state that the state machine can't read stops every node, as an
-// entry does that it can't apply: it is for states that are known to be good.
+// entry does that it can't apply: it is for states that are known to be good. A node that has no room on its disk to collect
+// the state stops where it is complete, and can be opened again when there is.
 func (r *Raft) Restore(ctx context.Context, state io.Reader) (codec.LogID, error) {
 	id, err := r.restore(ctx, state)
 	return id, r.noted("state restored", err, "entry", id)
@@ -54,7 +55,7 @@ func (r *Raft) restore(ctx context.Context, state io.Reader) (codec.LogID, error
 	hash, end := sha256.New(), restoreEntry{step: restoreEnd}
 	buf := make([]byte, min(restorePartBytes, r.cfg.ProposalBytesMax-restorePartOverhead))
 	for {
-		n, reading := io.ReadFull(state, buf)
+		n, reading := fill(state, buf)
 		if n > 0 {
 			hash.Write(buf[:n])
 			if _, err := propose(&restoreEntry{step: restorePart, part: end.part, bytes: buf[:n]}); err != nil {
@@ -63,7 +64,7 @@ func (r *Raft) restore(ctx context.Context, state io.Reader) (codec.LogID, error
 			end.part++
 			end.size += uint64(n)
 		}
-		if reading == io.EOF || reading == io.ErrUnexpectedEOF {
+		if reading == io.EOF {
 			break
 		}
 		if reading != nil {
@@ -73,6 +74,26 @@ func (r *Raft) restore(ctx context.Context, state io.Reader) (codec.LogID, error
 	hash.Sum(end.hash[:0])
 	return propose(&end)
 }
+
+// fill reads until b is full or the source returns an error, which it passes on as it is: unlike io.ReadFull it leaves a
+// source that was cut off, which says so by io.ErrUnexpectedEOF, different from one that has ended.
+func fill(from io.Reader, b []byte) (n int, err error) {
+	for empty := 0; n < len(b) && err == nil; {
+		var read int
+		read, err = from.Read(b[n:])
+		n += read
+		if empty++; read > 0 {
+			empty = 0
+		}
+		if empty == emptyReadsMax && err == nil {
+			err = io.ErrNoProgress
+		}
+	}
+	return n, err
+}
+
+// emptyReadsMax is after how many reads without a byte or an error a source is given up, as package bufio does.
+const emptyReadsMax = 100
 
 // unfinished says that a state was not replaced: its end was not proposed. What became of its parts does not matter.
 func unfinished(at uint64, err error) error {
@@ -94,8 +115,8 @@ func (r *Raft) beginRestore(ctx context.Context) (token restoreToken, leader cod
 	}
 	rand.Read(token[:])
 	reply := make(chan answer, 1)
-	if r.cfg.ProposalBytesMax <= restorePartOverhead {
-		return token, leader, fmt.Errorf("ProposalBytesMax is %d, want more than %d: %w", r.cfg.ProposalBytesMax, restorePartOverhead, ErrTooLarge)
+	if r.cfg.ProposalBytesMax < restoreEndSize {
+		return token, leader, fmt.Errorf("ProposalBytesMax is %d, want at least %d: %w", r.cfg.ProposalBytesMax, restoreEndSize, ErrTooLarge)
 	}
 	got, err := await(ctx, r, reply, func(l *loop) {
 		err := l.keeper.mayRestore()

@@ -34,6 +34,7 @@ type collector struct {
 	// completed is the index of the last entry that completed a state. Anybody may read it.
 	completed atomic.Uint64
 	file      vfs.File // of open, or of what was complete last
+	broken    error    // why the parts of open could not be kept: of no harm unless it is completed
 	hash      hash.Hash
 }
 
@@ -73,6 +74,9 @@ func (c *collector) Collect(raw Entry) (pipeline.Collected, error) {
 	}
 	c.completed.Store(uint64(raw.ID.Index))
 	c.set(nil)
+	if broken := c.broken; broken != nil {
+		return pipeline.Collected{}, fmt.Errorf("state of %d bytes could not be collected: %w", open.size, errors.Join(broken, c.drop()))
+	}
 	size := int64(open.size)
 	return pipeline.Collected{State: func() (io.ReadCloser, error) {
 		return &spoolReader{io.NewSectionReader(c.file, 0, size), c}, nil
@@ -84,23 +88,28 @@ func (c *collector) begin(e *restoreEntry, leader codec.LeaderID) error {
 	if err := c.drop(); err != nil {
 		return err
 	}
-	f, err := c.fs.OpenFile(filepath.Join(c.dir, spoolName), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
+	c.file, c.broken = c.fs.OpenFile(filepath.Join(c.dir, spoolName), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if c.broken != nil {
+		c.file = nil
 	}
-	c.file, c.hash = f, sha256.New()
+	c.hash = sha256.New()
 	c.set(&collecting{token: e.token, leader: leader})
 	return nil
 }
 
+// add keeps a part. Where the disk can't, what was kept is freed, and the rest only counted: a state that is on its way has
+// no effect yet, and may never have one.
 func (c *collector) add(open *collecting, b []byte) error {
-	if _, err := c.file.WriteAt(b, int64(open.size)); err != nil {
-		return err
+	var err error
+	if c.broken == nil {
+		if _, c.broken = c.file.WriteAt(b, int64(open.size)); c.broken != nil {
+			err = c.free()
+		}
 	}
 	c.hash.Write(b)
 	open.parts++
 	open.size += uint64(len(b))
-	return nil
+	return err
 }
 
 // drop gives up what is collected, and frees the disk, also of a state that was complete and not asked for: an on-disk
@@ -109,11 +118,17 @@ func (c *collector) drop() error {
 	if c.open.Load() != nil {
 		c.set(nil)
 	}
+	c.hash, c.broken = nil, nil
+	return c.free()
+}
+
+// free removes the file.
+func (c *collector) free() error {
 	if c.file == nil {
 		return nil
 	}
 	err := c.file.Close()
-	c.file, c.hash = nil, nil
+	c.file = nil
 	return errors.Join(err, c.fs.Remove(filepath.Join(c.dir, spoolName)))
 }
 

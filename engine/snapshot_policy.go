@@ -15,7 +15,8 @@ type SnapshotPolicy struct {
 	// a large state is not written again and again for a few changes. Default 256 MiB, which a restart reads in a few
 	// seconds. Below 0: for ever.
 	Bytes int64
-	// Interval is how old the newest snapshot may be when something was applied behind it.
+	// Interval is how old the newest snapshot may be when something was applied behind it. One that was there when the node
+	// was opened counts from then.
 	Interval time.Duration
 }
 

@@ -212,13 +212,13 @@ func (k *keeper) lost(to codec.NodeID, info snapshot.Info, err error) {
 func (k *keeper) suspect(info snapshot.Info) {
 	k.jobs.Go(func() {
 		err := k.store.Verify(info)
+		what := "snapshot could not be verified"
 		if errors.Is(err, codec.ErrCorrupt) {
+			what = "snapshot is damaged, and not sent any more"
 			err = errors.Join(err, k.store.SetAside(info, err))
 		}
 		if err != nil {
-			k.post(func(k *keeper) {
-				k.l.logs.snapshots.Error("snapshot is damaged, and not sent any more", "entry", info.Base.ID, "err", err)
-			})
+			k.post(func(k *keeper) { k.l.logs.snapshots.Error(what, "entry", info.Base.ID, "err", err) })
 		}
 	})
 }

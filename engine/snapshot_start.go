@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"sync/atomic"
 
 	"golang.org/x/time/rate"
 
@@ -52,15 +51,38 @@ func limiter(bytesPerSecond int, cfg *Config) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(bytesPerSecond), max(cfg.SnapshotChunkBytes, bytesPerSecond/20))
 }
 
-// openStore opens the directory of the group's snapshots. One below the log's is locked with that.
-func (k *keeper) openStore() error {
-	cfg := k.l.cfg
-	fs, dir := cfg.SnapshotFS, cfg.SnapshotDir
+// mustHoldNone refuses to open a node beside its snapshots: without what they hold, as after an import, it would begin
+// another history.
+func (k *keeper) mustHoldNone(sm StateMachine) error {
+	fs, dir := k.l.cfg.snapshotPlace()
+	if dir == "" {
+		return nil
+	}
+	dir = filepath.Join(dir, fmt.Sprint(theGroup))
+	if err := mustBeEmpty(fs, dir); err != nil {
+		return fmt.Errorf("the state machine %T is %w: %w", sm, ErrNotSnapshotter, err)
+	}
+	return nil
+}
+
+// snapshotPlace returns where snapshots are kept; "" for in memory.
+func (c *Config) snapshotPlace() (vfs.FS, string) {
+	fs, dir := c.SnapshotFS, c.SnapshotDir
 	if fs == nil {
 		fs = vfs.OS{}
 	}
+	if dir == "" && c.Dir != "" {
+		dir = filepath.Join(c.Dir, snapshotFolder)
+	}
+	return fs, dir
+}
+
+// openStore opens the directory of the group's snapshots. One below the log's is locked with that.
+func (k *keeper) openStore() error {
+	cfg := k.l.cfg
+	fs, dir := cfg.snapshotPlace()
 	switch {
-	case dir != "":
+	case cfg.SnapshotDir != "":
 		if err := vfs.MkdirAll(fs, dir, 0o700); err != nil {
 			return err
 		}
@@ -69,9 +91,7 @@ func (k *keeper) openStore() error {
 			return err
 		}
 		k.unlock = lock.Close
-	case cfg.Dir != "":
-		dir = filepath.Join(cfg.Dir, snapshotFolder)
-	default:
+	case dir == "":
 		fs, dir = vfs.NewVolatile(), "/"+snapshotFolder
 	}
 	var err error
@@ -104,15 +124,18 @@ func (k *keeper) pick(sm StateMachine, base codec.LogBase) (beginning, error) {
 	if onDisk {
 		k.l.onDisk = true
 		var err error
-		if b.start.Held, err = disk.Applied(); err != nil {
-			return b, &StateMachineError{Call: "Applied", Cause: err}
+		if b.start.Held, err = pipeline.AskApplied(disk); err != nil {
+			return b, err
 		}
 	}
 	if k.store == nil {
-		if !base.ID.IsZero() && !k.l.cfg.Witness {
+		switch {
+		case k.l.cfg.Witness:
+			return b, nil
+		case !base.ID.IsZero():
 			return b, fmt.Errorf("the log begins behind %v, and the state machine %T is %w", base.ID, sm, ErrNotSnapshotter)
 		}
-		return b, nil
+		return b, k.mustHoldNone(sm)
 	}
 	for _, info := range k.store.List() {
 		if info.Base.ID.Index < base.ID.Index {
@@ -128,6 +151,21 @@ func (k *keeper) pick(sm StateMachine, base codec.LogBase) (beginning, error) {
 		}
 	}
 	return b, nil
+}
+
+// checkReach refuses to open a node that needs a snapshot which nobody can send it.
+func (l *loop) checkReach(base codec.LogID) error {
+	m := l.core.Membership()
+	if m == nil || !l.core.Status().WantsSnapshot || !m.IsVoter(l.cfg.NodeID) {
+		return nil
+	}
+	for _, n := range m.Nodes {
+		if n.ID != l.cfg.NodeID && m.IsVoter(n.ID) {
+			return nil
+		}
+	}
+	return fmt.Errorf("node %d: its log begins behind %v, no intact snapshot reaches there, and no other voter could send one; "+
+		"put a good snapshot file back, or import an export into an empty directory: %w", l.cfg.NodeID, base, codec.ErrCorrupt)
 }
 
 // try looks whether the node can start from a snapshot. A state machine that keeps its own state may hold more, and is given
@@ -215,6 +253,7 @@ func (k *keeper) restore(info snapshot.Info, sessions []byte) {
 	k.l.fed = info.Base.ID.Index
 	k.l.applier.Restore(info.Base, sessions, func() (io.ReadCloser, error) {
 		if k.ending.Err() != nil {
+			k.cut.Store(true)
 			return nil, context.Cause(k.ending)
 		}
 		if err := k.collector.drop(); err != nil {
@@ -224,7 +263,7 @@ func (k *keeper) restore(info snapshot.Info, sessions []byte) {
 		if err != nil {
 			return nil, err
 		}
-		return &restoring{r, &k.restored}, nil
+		return &restoring{r, k}, nil
 	}, func(err error) {
 		k.post(func(k *keeper) {
 			k.installing = false
@@ -236,14 +275,18 @@ func (k *keeper) restore(info snapshot.Info, sessions []byte) {
 	})
 }
 
-// restoring is a state that the state machine reads; it counts the bytes.
+// restoring is a state that the state machine reads; it counts the bytes, and ends with the node.
 type restoring struct {
 	io.ReadCloser
-	bytes *atomic.Int64
+	k *keeper
 }
 
 func (r *restoring) Read(p []byte) (int, error) {
+	if r.k.ending.Err() != nil {
+		r.k.cut.Store(true)
+		return 0, context.Cause(r.k.ending)
+	}
 	n, err := r.ReadCloser.Read(p)
-	r.bytes.Add(int64(n))
+	r.k.restored.Add(int64(n))
 	return n, err
 }

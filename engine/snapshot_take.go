@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,8 @@ type takenSnapshot struct {
 // goes on meanwhile. Where nothing was applied since the newest snapshot, that one is returned. It may be called on any node.
 //
 // Errors: one that wraps [ErrNotSnapshotter], also on a witness; one that wraps [ErrNothingApplied]; a
-// [StateMachineError] with what Snapshot or WriteTo returned; that of the disk, where the state machine and older
+// [StateMachineError] with what Snapshot, WriteTo or Close returned; one that wraps [ErrBusy] where an on-disk state machine
+// holds more than the sessions that are being rebuilt after a start; that of the disk, where the state machine and older
 // snapshots are unharmed; the context's, where it had ended before; what wraps [ErrStopped]; after an [UnknownError] it
 // may have been taken, or be so later.
 func (t Trigger) Snapshot(ctx context.Context) (codec.LogID, error) {
@@ -129,8 +131,8 @@ func (k *keeper) takeRound() {
 func (k *keeper) takeDeadline() consensus.Instant {
 	t, p := &k.take, &k.l.cfg.Snapshot
 	switch {
-	case k.store == nil || t.running != nil || k.installing:
-		return consensus.Never
+	case k.store == nil || t.running != nil || k.installing || k.collects():
+		return consensus.Never // what ends these wakes the loop
 	case k.l.now < t.retry:
 		return t.retry
 	case p.Interval > 0 && k.l.fed > k.newest.Base.ID.Index:
@@ -160,7 +162,7 @@ func (k *keeper) captured(run *take, c pipeline.Captured, err error) {
 			err = errRestoring
 		}
 		if err != nil && c.Source != nil {
-			err = joinClose(err, c.Source)
+			err = closeSource(err, c.Source)
 		}
 	}
 	if err != nil {
@@ -183,7 +185,7 @@ func (k *keeper) write(c *pipeline.Captured) (snapshot.Info, error) {
 	w, err := k.store.Create(snapshot.Meta{Base: c.Base, Sessions: c.Sessions, Stateless: c.Source == nil})
 	if err != nil {
 		if c.Source != nil {
-			err = joinClose(err, c.Source)
+			err = closeSource(err, c.Source)
 		}
 		return snapshot.Info{}, err
 	}
@@ -192,7 +194,7 @@ func (k *keeper) write(c *pipeline.Captured) (snapshot.Info, error) {
 		return w.Commit()
 	}
 	out := &endingWriter{ctx: k.ending, w: w, limit: k.writeLimit}
-	switch err := joinClose(writeState(c.Source, out), c.Source); {
+	switch err := closeSource(writeState(c.Source, out), c.Source); {
 	case out.err != nil:
 		return snapshot.Info{}, out.err // which the source may have swallowed
 	case err != nil:
@@ -212,12 +214,15 @@ func writeState(source SnapshotSource, w io.Writer) (err error) {
 	return err
 }
 
-// joinClose closes c and returns its error where there was none before.
-func joinClose(err error, c io.Closer) error {
-	if closing := c.Close(); err == nil {
-		return closing
-	}
-	return err
+// closeSource closes a captured state and returns its error, or panic, where there was none before.
+func closeSource(before error, source SnapshotSource) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in Close: %v\n%s", p, debug.Stack())
+		}
+		err = cmp.Or(before, err)
+	}()
+	return source.Close()
 }
 
 // endingWriter is a writer that ends with a context, takes its time, and remembers its error.

@@ -56,6 +56,7 @@ type keeper struct {
 	installing               bool
 	restoreBytes             int64        // of the state that the state machine was given last
 	restored                 atomic.Int64 // that it has read
+	cut                      atomic.Bool  // the end of the node was the end of that
 }
 
 // sized returns the size by which the policies judge the newest snapshot.
@@ -140,8 +141,8 @@ func (k *keeper) purged(base codec.LogID) {
 	k.l.emit(LogPurged{Purged: base})
 }
 
-// stop ends everything that the keeper has begun but the applier's part of it. It may wait for the disk to
-// take one chunk.
+// stop ends everything that the keeper has begun but the applier's part of it. It may wait for the disk as long as the
+// receiver takes to read or write one file again.
 func (k *keeper) stop(cause error) {
 	k.end(cause)
 	k.abandonAsks(cause)

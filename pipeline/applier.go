@@ -169,18 +169,19 @@ func (a *Applier) QueuedBytes() int { return int(a.bytes.Load()) }
 // caller looks at QueuedBytes again afterwards, since that may have happened in between.
 func (a *Applier) AwaitRoom() { a.wantsRoom.Store(true) }
 
-// Close applies what was pushed, then ends the goroutine. After a failure what was pushed is not applied: its callers
-// are told that their entries' fate is unknown.
-func (a *Applier) Close() {
+// Close applies what was pushed, then ends the goroutine, and returns what has stopped the state machine, if anything has.
+// After a failure what was pushed is not applied: its callers are told that their entries' fate is unknown.
+func (a *Applier) Close() error {
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
 	if a.manual {
 		a.turn()
-		return
+		return a.failure
 	}
 	a.signal()
 	<-a.done
+	return a.failure
 }
 
 func (a *Applier) run() {

@@ -350,6 +350,13 @@ func (in *Intake) Take(dst []*Batch) []*Batch {
 	return dst
 }
 
+// Err returns what the intake was closed with, nil while it is open.
+func (in *Intake) Err() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.err
+}
+
 // Close ends the intake: every later call, and every call that waits for room, returns err. What waits in batches is
 // left to be taken. Only the first call counts.
 func (in *Intake) Close(err error) {

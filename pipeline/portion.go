@@ -196,6 +196,15 @@ func (a *Applier) runPortion() error {
 	return nil
 }
 
+// AskApplied returns what an on-disk state machine holds. The error is a [StateMachineError], also where it panics.
+func AskApplied(sm OnDisk) (held codec.LogID, err error) {
+	err = guard("Applied", 0, 0, func() (err error) {
+		held, err = sm.Applied()
+		return err
+	})
+	return held, err
+}
+
 // guard makes of what a call to the state machine returns, or panics with, a [StateMachineError].
 func guard(call string, first, last codec.Index, fn func() error) (err error) {
 	defer func() {

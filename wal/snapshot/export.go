@@ -53,7 +53,7 @@ func (r *Reader) manifest() Manifest {
 }
 
 // Export writes a snapshot into a directory of the user's, which is made where it is missing and must be empty, and makes it
-// durable. The snapshot is verified on the way. After an error the directory holds no manifest. Errors:
+// durable. The snapshot is verified on the way. After an error the directory holds no export, unless removing it failed too. Errors:
 // [ErrNotHeld], [codec.ErrCorrupt], [fs.ErrExist] for a directory that is not empty, those of the file systems.
 func (s *Store) Export(info Info, to vfs.FS, dir string) error {
 	if err := s.export(info, to, dir); err != nil {
@@ -85,7 +85,15 @@ func (s *Store) export(info Info, to vfs.FS, dir string) error {
 		}
 		return err
 	}
-	return writeAside(to, dir, manifestName, append(manifest, '\n'))
+	if err := writeAside(to, dir, manifestName, append(manifest, '\n')); err != nil {
+		for _, name := range []string{manifestName, manifestName + tempSuffix, exportName} {
+			if removeErr := to.Remove(filepath.Join(dir, name)); !errors.Is(removeErr, fs.ErrNotExist) {
+				err = errors.Join(err, removeErr)
+			}
+		}
+		return err
+	}
+	return nil
 }
 
 // copyTo writes the file's bytes, verified, under a new name.
