@@ -180,6 +180,8 @@ Not there yet: several groups; other log backends; connections with TLS.`,
 	}
 	settings = addSettings(c.Flags(), nil, setting.ConnectRule())
 	addOutput(c, &out, stdout, stderr)
+	c.Flags().Var(baselineFlag{&out.baseline}, "save-baseline",
+		"save the results as a baseline of this kind of machine, profiles/baselines/KIND/NAME.jsonl below the current directory")
 	return c
 }
 

@@ -24,8 +24,9 @@ func TestBadArguments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --read-ratio, --read, --event, --duration, --warmup, --store, --net, --processes, --stages, --rounds, --connect, --out, --json, --hgrm, --hlog, --benchfmt, --quiet, --help"
+	flags := "--target, --nodes, --clients, --inflight, --batch, --payload, --rate, --arrivals, --read-ratio, --read, --event, --duration, --warmup, --store, --net, --processes, --stages, --rounds, --connect, --out, --json, --hgrm, --hlog, --benchfmt, --quiet, --save-baseline, --help"
 	peersFlags := strings.Replace(strings.Replace(flags, "--processes, ", "", 1), "--connect", "--peer", 1)
+	peersFlags = strings.Replace(peersFlags, "--save-baseline, ", "", 1)
 	aTime := "with its unit, as 500ms, 10s or 1m30s"
 	for _, c := range []struct {
 		args string

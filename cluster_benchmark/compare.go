@@ -49,12 +49,13 @@ func (f *percentFlag) Type() string { return "PERCENT" }
 // comparison is what the command compare is asked for.
 type comparison struct {
 	failAbove percentFlag
+	baseline  string // stands before the files
 }
 
 func compareCommand(stdout io.Writer) *cobra.Command {
 	var asked comparison
 	c := &cobra.Command{
-		Use:   "compare OLD NEW... | compare RESULT",
+		Use:   "compare OLD NEW... | compare --baseline NAME NEW... | compare RESULT",
 		Short: "Put results side by side: ratios, verdicts, curves",
 		Long: `Put two or more results side by side, or the targets within one: for each scenario that they share the medians over
 the rounds, how far the rounds are apart, the ratio of each to the first, whether that is more than noise, and latency by
@@ -67,8 +68,12 @@ Exit code: 0; 1 with --fail-above when put/s dropped or p99 rose by more than th
 figures can't be used, each of which is then named on standard error; 2 for a file that is no result, when no scenario is
 shared, or when --fail-above finds too few rounds to tell.`,
 		Example: `  cluster_benchmark compare results/old.jsonl results/new.jsonl
-  cluster_benchmark compare --fail-above 5 results/old.jsonl results/new.jsonl`,
+  cluster_benchmark compare --fail-above 5 results/old.jsonl results/new.jsonl
+  cluster_benchmark compare --baseline durable results/new.jsonl`,
 		Args: func(c *cobra.Command, args []string) error {
+			if asked.baseline != "" && (len(args) < 1 || len(args) >= sourcesMax) {
+				return usagef("%s: %d result files given beside --baseline %s, want 1 to %d", c.Name(), len(args), asked.baseline, sourcesMax-1)
+			}
 			if len(args) < 1 || len(args) > sourcesMax {
 				return usagef("%s: %d result files given, want 1 with several targets, or 2 to %d", c.Name(), len(args), sourcesMax)
 			}
@@ -79,10 +84,19 @@ shared, or when --fail-above finds too few rounds to tell.`,
 	c.Flags().SortFlags = false
 	c.Flags().Var(&asked.failAbove, "fail-above",
 		"exit with 1 when put/s dropped, or p99 rose, by more than so many percent, and by more than noise would")
+	c.Flags().Var(baselineFlag{&asked.baseline}, "baseline",
+		"compare with what \"run --save-baseline NAME\" has saved on that kind of machine, below the current directory")
 	return c
 }
 
 func (asked *comparison) run(w io.Writer, files []string) error {
+	if asked.baseline != "" {
+		file, err := findBaseline(asked.baseline, files[0])
+		if err != nil {
+			return err
+		}
+		files = append([]string{file}, files...)
+	}
 	sources, err := readSources(files)
 	if err != nil {
 		return err

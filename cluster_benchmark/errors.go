@@ -30,6 +30,10 @@ var errNoPath = errors.New("empty path")
 // [flagError].
 var errNoPercent = errors.New("no percentage")
 
+// errNoBaseline is returned by a flag for what can't be the name of a baseline; the flag's name and what it takes are added
+// by [flagError].
+var errNoBaseline = errors.New("no name")
+
 // errInterrupted is returned by a run that ctrl-C or SIGTERM ended early, after its results were written, when nothing
 // else is wrong with it. main exits with 130.
 var errInterrupted = errors.New("interrupted")

@@ -162,6 +162,8 @@ func wants(f *pflag.Flag) string {
 		return v.want
 	case *percentFlag:
 		return wantsPercent
+	case baselineFlag:
+		return wantsBaseline
 	}
 	if f.Value.Type() == "bool" {
 		return "true or false"

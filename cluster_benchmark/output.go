@@ -22,6 +22,7 @@ type output struct {
 	hgrm     string
 	hlog     string
 	benchfmt string
+	baseline string
 	quiet    bool
 	stdout   io.Writer
 	stderr   io.Writer
@@ -127,15 +128,20 @@ func (o *output) round(results []result.Result) error {
 	return nil
 }
 
+// told is where people are told: not where results go.
+func (o *output) told() io.Writer {
+	if o.json == "-" {
+		return o.stderr
+	}
+	return o.stdout
+}
+
 // finish shows the table and says where the files lie.
 func (o *output) finish(results []result.Result, interrupted bool, table func(io.Writer, []result.Result)) {
 	if o.quiet || len(results) == 0 && !interrupted {
 		return
 	}
-	w := o.stdout
-	if o.json == "-" {
-		w = o.stderr
-	}
+	w := o.told()
 	if len(results) == 0 {
 		fmt.Fprintln(w, "Interrupted before anything was measured.")
 		return

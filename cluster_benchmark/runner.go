@@ -54,10 +54,15 @@ func (r *runner) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.machine = result.ThisMachine(r.out.dir); r.out.baseline != "" {
+		if err := checkBaseline(r.machine.Kind(), r.out.baseline); err != nil {
+			return err
+		}
+	}
 	if err := r.out.open(&r.plan, scenarios); err != nil {
 		return err
 	}
-	r.progress, r.machine = r.out.progress(), result.ThisMachine(r.out.dir)
+	r.progress = r.out.progress()
 	var failure error
 	for _, s := range scenarios {
 		for round := 1; round <= r.plan.Rounds && failure == nil && !r.interrupted; round++ {
@@ -67,7 +72,22 @@ func (r *runner) run(ctx context.Context) error {
 	r.progress.Clear()
 	failure = errors.Join(failure, r.out.close())
 	r.out.finish(r.results, r.interrupted, r.table)
-	return r.outcome(failure)
+	return r.saved(r.outcome(failure))
+}
+
+// saved makes a baseline of a run that nothing was wrong with, where that was asked for, and returns what was wrong.
+func (r *runner) saved(outcome error) error {
+	switch {
+	case r.out.baseline == "":
+		return outcome
+	case outcome != nil:
+		return errors.Join(outcome, fmt.Errorf("no baseline was saved: --save-baseline %s takes a run that nothing is wrong with", r.out.baseline))
+	}
+	file, err := saveBaseline(r.machine.Kind(), r.out.baseline, r.results)
+	if err == nil && !r.out.quiet {
+		fmt.Fprintf(r.out.told(), "Baseline: %s\n", file)
+	}
+	return err
 }
 
 // outcome returns what is to be said about a run. Figures that can't be used come first: that a run was ended early as

@@ -1,6 +1,7 @@
 package result
 
 import (
+	"fmt"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -23,6 +24,15 @@ type Machine struct {
 }
 
 const unknown = "unknown"
+
+// Kind names machines that figures may be compared between: system, architecture, processor and number of cores, in a form
+// that can be the name of a folder.
+func (m Machine) Kind() string {
+	words := strings.FieldsFunc(strings.ToLower(strings.Join([]string{m.OS, m.Arch, m.CPU}, " ")), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+	return fmt.Sprintf("%s-%dc", strings.Join(words, "-"), m.Cores)
+}
 
 // ThisMachine describes this machine and the filesystem that holds dir.
 func ThisMachine(dir string) Machine {
