@@ -18,19 +18,20 @@ type StateMachine interface {
 // that lacks purged entries can't be helped.
 type Snapshotter interface {
 	StateMachine
-	// Snapshot captures the state after the last Apply and returns at once; what it returns is written while Apply goes on.
-	// It and Restore are called where Apply is, never beside it.
+	// Snapshot captures the state after the last Apply and returns at once; what it returns is written while Apply goes on,
+	// and Restore, [Adopter].Adopt and further calls of Snapshot come. It and Restore are called where Apply is, never beside it.
 	Snapshot() (SnapshotSource, error)
 	// Restore replaces the state by what a SnapshotSource of this type of state machine has written. It reads r to its end.
 	// After an error the state is not used any more, and the node stops.
 	Restore(r io.Reader) error
 }
 
-// SnapshotSource is a captured state.
+// SnapshotSource is a captured state. It stays as it was captured until Close, whatever becomes of the state machine's own:
+// entries are applied meanwhile, another state may be restored or adopted, and other states captured and written.
 type SnapshotSource interface {
-	// WriteTo writes the state, on a goroutine of its own. An error of w comes back unchanged.
+	// WriteTo writes the state, on a goroutine of its own, beside every call of the state machine. An error of w comes back unchanged.
 	WriteTo(w io.Writer) (int64, error)
-	// Close frees what was captured; it is called once, after WriteTo or instead of it.
+	// Close frees what was captured; it is called once, after WriteTo or instead of it, on whichever goroutine.
 	Close() error
 }
 

@@ -49,7 +49,34 @@ var brokenMachines = []struct{ bug, found string }{
 	{"a capture reads the disk", "disk/a captured state outlives the ones after it"},
 	{"written at Close", "power/what was synced is there"},
 	{"a restore is written in two steps", "power/a restore is done or not"},
+	{"Restore uses the frozen page again", "snapshot/outlives a restore"},
+	{"Restore uses the frozen page again", "disk/a captured state outlives a restore"},
+	{"Adopt panics", "adopt/the state is there, and stands where it was put"},
+	{"Adopt keeps the log id that came with the state", "adopt/the state is there, and stands where it was put"},
+	{"where Adopt puts it is not durable", "adopt/the state is there, and stands where it was put"},
+	{"Adopt keeps the log id that was there", "adopt/in place of what was there"},
+	{"an adopted state is added to what was there", "adopt/in place of what was there"},
+	{"answers begin anew behind Adopt", "adopt/it goes on behind that"},
+	{"an adopted state has its old log id in a snapshot", "adopt/a snapshot says where it stands"},
+	{"Restore uses the frozen page again", "adopt/a captured state outlives it"},
+	{"Adopt stops at the first piece", "adopt/to the end"},
+	{"Adopt takes half a state", "adopt/a reader's error comes back"},
+	{"Adopt writes where it stands first", "adopt power/it is done or not"},
+	{"where Adopt puts it is not durable", "adopt power/what was synced is there"},
 	{"what was never synced can't be opened", "power/nothing was ever synced"},
+}
+
+// kind returns the least of the toys that a case applies to.
+func (n machineNeed) kind() toyKind {
+	switch {
+	case n&needAdopter != 0:
+		return toyWhole
+	case n&needOnDisk != 0:
+		return toyOnDisk
+	case n&needSnapshotter != 0:
+		return toySnapshotter
+	}
+	return toyPlain
 }
 
 func tryMachine(t *testing.T, bug string, kind toyKind, g machineGroup, one machineCase) (problems, skipped string) {
@@ -69,9 +96,9 @@ func TestBrokenMachines(t *testing.T) {
 		for _, one := range group.cases {
 			name := group.name + "/" + one.name
 			cases[name] = placed{group, one}
-			for _, kind := range []toyKind{toyPlain, toySnapshotter, toyOnDisk} {
+			for _, kind := range []toyKind{toyPlain, toySnapshotter, toyOnDisk, toyWhole} {
 				problems, skipped := tryMachine(t, "", kind, group, one)
-				applies := group.needs&(needOnDisk|needPower) == 0 && (kind == toySnapshotter || group.needs == 0) || kind == toyOnDisk
+				applies := kind >= group.needs.kind()
 				if problems != "" || applies != (skipped == "") {
 					t.Errorf("a state machine that is right (kind %d): %s: %s; skipped because %q", kind, name, problems, skipped)
 				}
@@ -81,14 +108,14 @@ func TestBrokenMachines(t *testing.T) {
 	failed := map[string]bool{}
 	for _, b := range brokenMachines {
 		c := cases[b.found]
-		if problems, _ := tryMachine(t, b.bug, toyOnDisk, c.group, c.one); problems == "" {
+		if problems, _ := tryMachine(t, b.bug, toyWhole, c.group, c.one); problems == "" {
 			t.Errorf("%s: %q does not find it", b.bug, b.found)
 		}
 		failed[b.found] = true
 	}
 	for name, c := range cases {
 		for i := 0; i < len(brokenMachines) && !failed[name]; i++ {
-			problems, _ := tryMachine(t, brokenMachines[i].bug, toyOnDisk, c.group, c.one)
+			problems, _ := tryMachine(t, brokenMachines[i].bug, toyWhole, c.group, c.one)
 			failed[name] = problems != ""
 		}
 		if !failed[name] {

@@ -9,8 +9,8 @@
 //	}
 //
 // What a place can do beside Open decides which cases run: those of crashes need [LogPlace].Crash, those of failing storage
-// Fail and Repair. Of a state machine those run that its interfaces ask for: [pipeline.Snapshotter], [pipeline.OnDisk]. A case
-// that does not run is skipped and says why. example_test.go is a whole test of a state machine.
+// Fail and Repair. Of a state machine those run that its interfaces ask for: [pipeline.Snapshotter], [pipeline.OnDisk],
+// [pipeline.Adopter]. A case that does not run is skipped and says why. example_test.go is a whole test of a state machine.
 //
 //	LogConfig.New --> place --Open--> log <--Submit, Frame, ReadFrame-- case
 //	                    |              |                                 |
@@ -48,17 +48,20 @@
 //
 //   - apply: the same commands give the same states and answers, however they are batched; entries and results are the
 //     caller's again when Apply returns, answers stay as they were given.
-//   - snapshot: what is written is the state as it was captured, whatever is applied meanwhile; capturing changes nothing, and
-//     may be given up; a writer's error comes back.
+//   - snapshot: what is written is the state as it was captured, whatever is applied or restored meanwhile; capturing changes
+//     nothing, and may be given up; a writer's error comes back.
 //   - restore: it replaces all there was, reads its source to the end and in any pieces, returns its error, and goes on as the
 //     other does.
 //   - disk: Sync returns the last entry that was given; after opening again the state is exactly that after Applied, and at
 //     least what was synced; a snapshot brings with it which entry was given last, and a restored state is kept like any.
 //   - power: the same when the power is cut. A restore that was not synced is done or not, nothing between.
+//   - adopt: a state of another log replaces all there was; the entry it was put at counts as the last one given, and not the
+//     one it came with; the log goes on behind that.
+//   - adopt power: that is done or not, state and entry together.
 //
 // # Can each case fail?
 //
-// broken_log_test.go has a log in memory with over a hundred planted bugs, broken_machine_test.go a state machine with forty.
+// broken_log_test.go has a log in memory with over a hundred planted bugs, broken_machine_test.go a state machine with fifty.
 // Each is found by the case that must find it, and there is no case that none of them fails.
 //
 // # Decisions
@@ -73,5 +76,5 @@
 // # Read in this order
 //
 // suite.go (what is called), group.go (the model), log_append.go, log_begin.go, log_life.go (the cases); machine.go,
-// machine_apply.go, machine_disk.go.
+// machine_apply.go, machine_disk.go, machine_adopt.go.
 package storagetest

@@ -35,8 +35,8 @@ type MachineConfig struct {
 	State func(m pipeline.StateMachine) (string, error)
 }
 
-// StateMachine tests a state machine: every case is a subtest of t. The cases of a [pipeline.Snapshotter], and of a
-// [pipeline.OnDisk] one, run where it is one. What a case demands is written in the package's comment.
+// StateMachine tests a state machine: every case is a subtest of t. The cases of a [pipeline.Snapshotter], of a
+// [pipeline.OnDisk] and of a [pipeline.Adopter] run where it is one. What a case demands is written in the package's comment.
 func StateMachine(t *testing.T, c MachineConfig) {
 	if c.New == nil || c.Command == nil || c.State == nil {
 		t.Fatal("storagetest: MachineConfig wants New, Command and State, all of them")
@@ -61,6 +61,7 @@ const (
 	needSnapshotter machineNeed = 1 << iota
 	needOnDisk
 	needPower // a place with Crash
+	needAdopter
 )
 
 type machineCase struct {
@@ -78,6 +79,7 @@ func machineGroups() []machineGroup {
 	return []machineGroup{
 		{"apply", 0, applyCases}, {"snapshot", needSnapshotter, snapshotCases}, {"restore", needSnapshotter, restoreCases},
 		{"disk", needOnDisk, diskCases}, {"power", needOnDisk | needPower, powerCases},
+		{"adopt", needOnDisk | needAdopter, adoptCases}, {"adopt power", needOnDisk | needAdopter | needPower, adoptPowerCases},
 	}
 }
 
@@ -87,11 +89,14 @@ func (c MachineConfig) runMachine(t testing.TB, needs machineNeed, one machineCa
 	l := s.life()
 	_, snapshots := l.m.(pipeline.Snapshotter)
 	_, onDisk := l.m.(pipeline.OnDisk)
+	_, adopts := l.m.(pipeline.Adopter)
 	switch {
 	case needs&needSnapshotter != 0 && !snapshots:
 		why = fmt.Sprintf("%T is no Snapshotter", l.m)
 	case needs&needOnDisk != 0 && !onDisk:
 		why = fmt.Sprintf("%T is not OnDisk", l.m)
+	case needs&needAdopter != 0 && !adopts:
+		why = fmt.Sprintf("%T is no Adopter", l.m)
 	case needs&needPower != 0 && l.place.Crash == nil:
 		why = "the place has no Crash"
 	default:
@@ -126,7 +131,7 @@ func (s *machineRun) numberOf(id codec.LogID) int {
 	if id.IsZero() {
 		return 0
 	}
-	for i := range int(id.Index) {
+	for i := range int(min(id.Index, 1<<16)) { // no case applies so many
 		if idOf(i) == id {
 			return i + 1
 		}
@@ -185,6 +190,7 @@ type life struct {
 	m       pipeline.StateMachine // nil once ended
 	n       int                   // commands applied
 	answers []kept
+	adopted adopted
 }
 
 // kept is an answer as it was given, and a copy.
@@ -230,16 +236,19 @@ func (l *life) state() string { l.s.Helper(); return l.s.stateOf(l.m) }
 func (l *life) apply(n int) {
 	l.s.Helper()
 	entries := l.s.entries(l.n, l.n+n)
+	for i := range entries {
+		entries[i].ID = l.id(l.n + i)
+	}
 	results := resultsFor(entries)
 	if err := l.m.Apply(entries, results); err != nil {
 		l.s.Fatalf("Apply of commands %d to %d: %v", l.n, l.n+n-1, err)
 	}
 	for i, e := range entries {
-		if e.ID != idOf(l.n+i) || !bytes.Equal(e.Data, l.s.config.Command(l.n+i)) {
+		if e.ID != l.id(l.n+i) || !bytes.Equal(e.Data, l.s.config.Command(l.n+i)) {
 			l.s.Fatalf("Apply changed entry %d to %v with %.80q", l.n+i, e.ID, e.Data)
 		}
-		if results[i].LogID != idOf(l.n+i) {
-			l.s.Fatalf("Apply changed the log id of result %d to %v, was %v", l.n+i, results[i].LogID, idOf(l.n+i))
+		if results[i].LogID != l.id(l.n+i) {
+			l.s.Fatalf("Apply changed the log id of result %d to %v, was %v", l.n+i, results[i].LogID, l.id(l.n+i))
 		}
 		l.answers = append(l.answers, kept{results[i].Data, bytes.Clone(results[i].Data)})
 		for j := range e.Data {
@@ -308,5 +317,5 @@ func (l *life) restoreFrom(r io.Reader, n int) {
 	if err := l.m.(pipeline.Snapshotter).Restore(r); err != nil {
 		l.s.Fatalf("Restore: %v", err)
 	}
-	l.n = n
+	l.n, l.adopted = n, adopted{}
 }

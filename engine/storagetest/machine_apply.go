@@ -91,6 +91,28 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// writing begins to write a captured state on a goroutine of its own, as a node does. What it returns waits for the end.
+func (s *machineRun) writing(source pipeline.SnapshotSource) (written func() []byte) {
+	s.Helper()
+	var writing sync.WaitGroup
+	var state bytes.Buffer
+	var err error
+	begun := make(chan struct{})
+	writing.Go(func() {
+		close(begun)
+		_, err = source.WriteTo(&state)
+		err = errors.Join(err, source.Close())
+	})
+	<-begun
+	return func() []byte {
+		s.Helper()
+		if writing.Wait(); err != nil {
+			s.Fatalf("WriteTo and Close: %v", err)
+		}
+		return state.Bytes()
+	}
+}
+
 var snapshotCases = []machineCase{
 	{"changes nothing", func(s *machineRun) {
 		l := s.life()
@@ -113,25 +135,12 @@ var snapshotCases = []machineCase{
 	{"is written while entries are applied", func(s *machineRun) {
 		l := s.life()
 		l.applyTo(commands)
-		source := l.capture()
-		var writing sync.WaitGroup
-		var state bytes.Buffer
-		var err error
-		begun := make(chan struct{})
-		writing.Go(func() {
-			close(begun)
-			_, err = source.WriteTo(&state)
-			err = errors.Join(err, source.Close())
-		})
-		<-begun
+		written := s.writing(l.capture())
 		for range 20 {
 			l.apply(commands)
 		}
-		if writing.Wait(); err != nil {
-			s.Fatalf("WriteTo and Close: %v", err)
-		}
 		to := s.life()
-		to.restore(state.Bytes(), commands)
+		to.restore(written(), commands)
 		to.check()
 	}},
 	{"two at a time", func(s *machineRun) {
@@ -149,6 +158,39 @@ var snapshotCases = []machineCase{
 			to.restore(s.written(c.source), c.n)
 			to.check()
 		}
+	}},
+	{"outlives a restore", func(s *machineRun) { // a leader's state may come while the last one of this node is not yet written
+		l := s.life()
+		l.applyTo(commands)
+		first := l.capture()
+		l.restore(s.another(2*commands), 2*commands)
+		second := l.capture()
+		l.restore(s.another(5), 5)
+		l.applyTo(8)
+		for _, c := range []struct {
+			source pipeline.SnapshotSource
+			n      int
+		}{{first, commands}, {second, 2 * commands}} {
+			to := s.life()
+			to.restore(s.written(c.source), c.n)
+			to.check()
+		}
+		l.check()
+	}},
+	{"is written while states are restored", func(s *machineRun) {
+		l, five, none := s.life(), s.another(5), s.another(0)
+		l.applyTo(commands)
+		written := s.writing(l.capture())
+		for range 5 {
+			l.restore(five, 5)
+			l.applyTo(10)
+			l.restore(none, 0)
+			l.applyTo(10)
+		}
+		l.check()
+		to := s.life()
+		to.restore(written(), commands)
+		to.check()
 	}},
 	{"can be given up", func(s *machineRun) {
 		l := s.life()

@@ -12,7 +12,7 @@ func (l *life) sync() {
 	l.s.Helper()
 	want := codec.LogID{}
 	if l.n > 0 {
-		want = idOf(l.n - 1)
+		want = l.id(l.n - 1)
 	}
 	if got, err := l.disk().Sync(); err != nil || got != want {
 		l.s.Fatalf("Sync returned %v, %v, want %v, the last entry it was given", got, err, want)
@@ -27,7 +27,7 @@ func (l *life) openAgain() {
 	if err != nil {
 		l.s.Fatalf("Applied: %v", err)
 	}
-	l.n = l.s.numberOf(id)
+	l.n = l.numberOf(id)
 	l.check()
 }
 
@@ -135,6 +135,20 @@ var diskCases = []machineCase{
 		to.apply(1)
 		to.sync()
 		to.restart(commands + 1)
+	}},
+	{"a captured state outlives a restore", func(s *machineRun) { // which is synced before the captured state is written
+		l, to := s.life(), s.life()
+		l.applyTo(commands)
+		l.sync()
+		source := l.capture()
+		l.restore(s.another(5), 5)
+		l.applyTo(7)
+		l.sync()
+		to.restore(s.written(source), commands)
+		to.check()
+		to.sync()
+		to.restart(commands)
+		l.restart(7)
 	}},
 	{"a captured state outlives the ones after it", func(s *machineRun) {
 		l, to := s.life(), s.life()

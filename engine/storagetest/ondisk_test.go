@@ -97,6 +97,14 @@ func (r *register) Restore(from io.Reader) error {
 	return nil
 }
 
+func (r *register) Adopt(from io.Reader, at codec.LogID) error {
+	if err := r.Restore(from); err != nil {
+		return err
+	}
+	r.content.Last = at
+	return nil
+}
+
 type registerSource registerContent
 
 func (s registerSource) WriteTo(w io.Writer) (int64, error) {

@@ -25,6 +25,7 @@ type toyMachine struct {
 	shared  *toySource
 	restore int
 	disk    *toyMachineDisk
+	foreign codec.LogID // what an adopted state came with
 }
 
 // toyMachineDisk is what a toyDiskMachine has made durable.
@@ -86,6 +87,9 @@ func (d *toyMachineDisk) last2(id codec.LogID) codec.LogID {
 
 func (m *toyMachine) persist() {
 	m.disk.lines, m.disk.last = slices.Clone(m.lines), m.last
+	if m.is("where Adopt puts it is not durable") && !m.foreign.IsZero() {
+		m.disk.last = m.foreign
+	}
 }
 
 func (m *toyMachine) state() string {
@@ -98,6 +102,12 @@ func (m *toyMachine) state() string {
 func (m *toyMachine) Snapshot() (pipeline.SnapshotSource, error) {
 	s := &toySource{m: m, lines: slices.Clone(m.lines), last: m.last}
 	switch m.bug {
+	case "Restore uses the frozen page again":
+		s.lines = m.lines
+	case "an adopted state has its old log id in a snapshot":
+		if !m.foreign.IsZero() {
+			s.last = m.foreign
+		}
 	case "capturing clears":
 		m.lines = nil
 	case "a capture takes the place of the one before":
@@ -174,8 +184,12 @@ func (m *toyMachine) Restore(r io.Reader) error {
 		return io.ErrUnexpectedEOF
 	}
 	lines, le := []string(nil), binary.LittleEndian
-	if m.is("what was there stays") {
+	switch m.bug {
+	case "what was there stays":
 		lines = m.lines
+	case "Restore uses the frozen page again":
+		clear(m.lines)
+		lines = m.lines[:0]
 	}
 	var last codec.LogID
 	if len(b) >= 24 {
@@ -255,6 +269,53 @@ func (m toyDiskMachine) Sync() (codec.LogID, error) {
 	return last, nil
 }
 
+// toyAdopter is a toyDiskMachine that is an Adopter.
+type toyAdopter struct{ toyDiskMachine }
+
+func (m toyAdopter) Adopt(r io.Reader, at codec.LogID) error {
+	before, lines := m.last, slices.Clone(m.lines)
+	switch m.bug {
+	case "Adopt panics":
+		panic("it can't")
+	case "Adopt stops at the first piece":
+		r = &piece{r: r}
+	case "Adopt takes half a state":
+		b, _ := io.ReadAll(r)
+		r = bytes.NewReader(b)
+	}
+	if err := m.Restore(r); err != nil {
+		return err
+	}
+	m.foreign, m.last = m.last, at
+	switch m.bug {
+	case "Adopt keeps the log id that came with the state":
+		m.last = m.foreign
+	case "Adopt keeps the log id that was there":
+		m.last = before
+	case "an adopted state is added to what was there":
+		m.lines = append(lines, m.lines...)
+	case "answers begin anew behind Adopt":
+		m.count = 0
+	case "Adopt writes where it stands first":
+		m.disk.last = at
+	}
+	return nil
+}
+
+// piece ends behind its first piece.
+type piece struct {
+	r    io.Reader
+	read bool
+}
+
+func (p *piece) Read(b []byte) (int, error) {
+	if p.read {
+		return 0, io.EOF
+	}
+	p.read = true
+	return p.r.Read(b)
+}
+
 // toyKind says which of the interfaces a toy has.
 type toyKind uint8
 
@@ -262,6 +323,7 @@ const (
 	toyPlain toyKind = iota
 	toySnapshotter
 	toyOnDisk
+	toyWhole // an Adopter too
 )
 
 type plainMachine struct{ m *toyMachine }
@@ -291,11 +353,18 @@ func toyMachineConfig(bug string, kind toyKind) MachineConfig {
 				if !disk.synced && len(disk.lines) > 0 && m.is("what was never synced can't be opened") {
 					return nil, errors.New("it was never synced")
 				}
+				if kind == toyWhole {
+					return toyAdopter{toyDiskMachine{m}}, nil
+				}
 				return toyDiskMachine{m}, nil
 			}}
-			if kind == toyOnDisk {
+			if kind >= toyOnDisk {
 				p.Close = func(m pipeline.StateMachine) error {
-					if t := m.(toyDiskMachine); t.is("written at Close") {
+					t, ok := m.(toyDiskMachine)
+					if !ok {
+						t = m.(toyAdopter).toyDiskMachine
+					}
+					if t.is("written at Close") {
 						t.persist()
 					}
 					return nil
@@ -312,6 +381,8 @@ func toyMachineConfig(bug string, kind toyKind) MachineConfig {
 			case *toyMachine:
 				return m.state(), nil
 			case toyDiskMachine:
+				return m.state(), nil
+			case toyAdopter:
 				return m.state(), nil
 			}
 			return "", fmt.Errorf("%T is no toy", m)
