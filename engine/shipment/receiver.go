@@ -184,7 +184,8 @@ func (r *Receiver) take(p *piece) {
 			r.refused = p.chunk.ID
 			r.cfg.Logger.Warn("snapshot refused", "from", p.peer, "snapshot", p.message.Log, "bytes", p.chunk.ID.Size, "held", held, "err", err)
 		}
-		if errors.Is(err, codec.ErrCorrupt) {
+		// A version that this build does not know may be a number that has rotted on the sender's disk: it is to look.
+		if errors.Is(err, codec.ErrCorrupt) || errors.Is(err, codec.ErrVersion) {
 			held = p.chunk.ID.Size
 		}
 		r.cfg.Send([]codec.Packet{reply(p, codec.StatusRefused, held)})

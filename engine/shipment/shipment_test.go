@@ -393,35 +393,44 @@ func TestRefusalEndsTheSender(t *testing.T) {
 	}
 }
 
-// TestDamagedFileIsRefused: the sender's file has rotted since it was listed.
+// TestDamagedFileIsRefused: the sender's file has rotted since it was listed, in its state, or in the number that says which
+// version of the format it is of. The sender hears that its own copy is to be looked at.
 func TestDamagedFileIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		from, to, l := openSide(t, vfs.NewMem()), openSide(t, vfs.NewMem()), newLink(t)
-		info, _ := from.take(t, atStep, 100<<10, 1)
-		r := l.receive(to, 1<<20)
-		cfg := senderConfig(l, info.ID())
-		cfg.Open = func() (File, error) {
-			file, err := from.store.OpenRaw(info)
-			return rotten{file}, err
-		}
-		s := l.start(cfg)
-		if err := <-l.ended; !errors.Is(err, ErrDamaged) {
-			t.Fatalf("ended with %v, want %v", err, ErrDamaged)
-		}
-		if _, ok := to.store.Newest(); ok {
-			t.Fatal("it was taken")
-		}
-		s.Wait()
-		r.Close()
-	})
+	for _, at := range []int64{50_000, 4, 5} {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				from, to, l := openSide(t, vfs.NewMem()), openSide(t, vfs.NewMem()), newLink(t)
+				info, _ := from.take(t, atStep, 100<<10, 1)
+				r := l.receive(to, 1<<20)
+				cfg := senderConfig(l, info.ID())
+				cfg.Open = func() (File, error) {
+					file, err := from.store.OpenRaw(info)
+					return rotten{file, at}, err
+				}
+				s := l.start(cfg)
+				if err := <-l.ended; !errors.Is(err, ErrDamaged) {
+					t.Fatalf("ended with %v, want %v", err, ErrDamaged)
+				}
+				if _, ok := to.store.Newest(); ok {
+					t.Fatal("it was taken")
+				}
+				s.Wait()
+				r.Close()
+			})
+		})
+	}
 }
 
-type rotten struct{ *snapshot.Raw }
+// rotten is a file with a damaged byte.
+type rotten struct {
+	*snapshot.Raw
+	damaged int64
+}
 
 func (r rotten) ReadAt(p []byte, at int64) (int, error) {
 	n, err := r.Raw.ReadAt(p, at)
-	if at <= 50_000 && 50_000 < at+int64(n) {
-		p[50_000-at] ^= 1
+	if at <= r.damaged && r.damaged < at+int64(n) {
+		p[r.damaged-at] ^= 1
 	}
 	return n, err
 }

@@ -20,6 +20,10 @@ type leading struct {
 	// transferEnd is when a transfer must have come to its end; transferee is its target, 0 for none.
 	transferee  codec.NodeID
 	transferEnd consensus.Instant
+	// reads says of each that waits to be confirmed when the oldest message may be sent whose answer counts; sent is when the
+	// newest message was sent.
+	reads map[asking]consensus.Instant
+	sent  consensus.Instant
 }
 
 // elected checks election safety and leader completeness (Raft figure 3).
@@ -53,7 +57,8 @@ func (k *checker) elected(n *node, have *seen) {
 	}
 	k.leasesOver(n)
 	have.restores = codec.LeaderID{}
-	have.lead = leading{since: n.now, first: n.status.LastLog.Index, stamps: map[codec.NodeID]consensus.Instant{}}
+	have.lead = leading{since: n.now, first: n.status.LastLog.Index, stamps: map[codec.NodeID]consensus.Instant{},
+		reads: map[asking]consensus.Instant{}}
 	clear(n.pipes)
 	for i := range n.out.Now {
 		k.sends(n, &n.out.Now[i])
@@ -101,6 +106,7 @@ func (k *checker) leading(n *node, have *seen) {
 		l.stamps[n.in.Peer] = max(l.stamps[n.in.Peer], consensus.Instant(m.Stamp))
 	}
 	k.quorum(n, have)
+	k.reads(n, have)
 	k.handover(n, have)
 	stall := k.s.shape.diskStall
 	if stall > 0 && n.flushedSeq < n.writtenSeq && n.now >= n.waitingSince.Add(stall) {

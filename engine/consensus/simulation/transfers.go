@@ -263,7 +263,7 @@ func (n *node) transferPiece(p *packet) {
 		n.s.tracef("node %d refuses a piece of a snapshot: %v", n.id, err)
 		refused := codec.Index(0)
 		switch {
-		case errors.Is(err, codec.ErrCorrupt):
+		case errors.Is(err, codec.ErrCorrupt), errors.Is(err, codec.ErrVersion): // all nodes are of one build: it has rotted
 			refused = codec.Index(chunk.ID.Size)
 		case !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EIO):
 			n.s.violate("node %d can't take a piece of a snapshot: %v", n.id, err)
