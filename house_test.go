@@ -71,6 +71,7 @@ var goFiles = map[string]string{
 	"engine/shipment/sender.go":                     "reads a snapshot for one peer, ended by Stop",
 	"examples/kv/main.go":                           "answers HTTP requests, ended with the node",
 	"engine/storagetest/machine_apply.go":           "writes a captured state while the state goes on, awaited by the case",
+	"engine/storagetest/log_together.go":            "groups and peers at the same time, awaited by the case",
 	"netio/dial.go":                                 "closes a connection when its dialer ends, awaited by release",
 	"netio/listen.go":                               "one hand-shake each, bounded in number and time, awaited by Close",
 	"netio/tcp.go":                                  "the accept loop and one dialer per lane and peer, awaited by Close",

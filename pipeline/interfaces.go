@@ -83,7 +83,8 @@ type Result struct {
 	Data []byte
 }
 
-// Log is a node's durable log for all of its groups.
+// Log is a node's durable log for all of its groups. Its methods may be called from any goroutine, beside each other and beside
+// those of its groups: connections remember peers while the groups' loops write.
 type Log interface {
 	// Incarnation returns the random identity made together with the log.
 	Incarnation() codec.Incarnation
@@ -101,7 +102,7 @@ type Log interface {
 	Close() error
 }
 
-// GroupLog is one group's part of a [Log]. Its methods are called by the group's loop alone.
+// GroupLog is one group's part of a [Log]. Its methods are called by the group's loop alone, beside those of other groups.
 type GroupLog interface {
 	// Submit queues a write and returns at once. The frame and the bases are kept, unchanged, for as long as the log wants.
 	Submit(w *codec.LogWrite)

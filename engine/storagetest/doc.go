@@ -42,6 +42,9 @@
 //   - crash: what was reported is there, what was not is a beginning of what was submitted, and the close was not clean.
 //   - poison: after an error of storage every group is told once, and nothing is acknowledged any more, even if storage works
 //     again.
+//   - together: groups write and read, other groups are opened, and peers are remembered, all at the same time, each on a
+//     goroutine of its own, and nothing is lost or mixed up; a read that a truncation or a purge overtakes brings what was there
+//     or what is. Run these under the race detector too: it sees what has gone well by chance.
 //   - random: a life of both groups by lot, the same each time, against the model.
 //
 // # What each group of cases demands of a state machine
@@ -75,6 +78,6 @@
 //
 // # Read in this order
 //
-// suite.go (what is called), group.go (the model), log_append.go, log_begin.go, log_life.go (the cases); machine.go,
+// suite.go (what is called), group.go (the model), log_append.go, log_begin.go, log_life.go, log_together.go (the cases); machine.go,
 // machine_apply.go, machine_disk.go, machine_adopt.go.
 package storagetest

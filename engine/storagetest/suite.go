@@ -79,7 +79,7 @@ func logGroups() []logGroup {
 		{"start", startCases}, {"vote", voteCases}, {"append", appendCases}, {"read", readCases}, {"truncate", truncateCases},
 		{"purge", purgeCases}, {"jump", jumpCases}, {"membership", membershipCases}, {"commit", commitCases},
 		{"reports", reportCases}, {"peers", peerCases}, {"close", closeCases}, {"crash", crashCases}, {"poison", poisonCases},
-		{"random", randomCases},
+		{"together", togetherCases}, {"random", randomCases},
 	}
 }
 

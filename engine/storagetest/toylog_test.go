@@ -72,7 +72,7 @@ func (d *toyDisk) open() (pipeline.Log, error) {
 	case "it knows a peer already":
 		d.peers[5] = codec.Incarnation{1}
 	}
-	return l, nil
+	return &lockedLog{toyLog: l}, nil
 }
 
 func (d *toyDisk) crash() { d.opened = false }
