@@ -65,7 +65,7 @@
 //	peers.go                  whom a node takes for whom, and where it looks for him
 //	disk.go, tap.go           below the nodes, and what they hand to their logs
 //	life.go, node.go, propose.go, apply.go   a node from start to crash, its rounds, its state machine
-//	snapshots.go, transfers.go   what it keeps, and sends to others
+//	snapshots.go, transfers.go, bring.go   what it keeps, sends to others, and is brought by hand
 //	workload.go, sessions.go, reads.go   clients, and what is known of each of their entries and reads
 //	admin.go, changes.go, members.go   administrators: changes of membership, transfers, commands
 //	ghost.go, quorums.go      what a log must hold; quorums counted by trying

@@ -165,6 +165,9 @@ func (n *node) begin(log *wal.Log) {
 	n.s.check.started(n, &st)
 	// Whoever initializes a cluster asks again where a crash took the membership before it was durable.
 	n.box.initialize = n.initializes() && st.Vote.IsZero() && len(st.Frames) == 0
+	if n.rng.IntN(4) == 0 {
+		n.bring()
+	}
 	n.wake()
 }
 
