@@ -69,6 +69,16 @@ func TestLogBaseInvalid(t *testing.T) {
 	}
 }
 
+// TestReadLogBaseThatCanNotBe: bytes that read well and say what no log begins with, a leader without an entry.
+func TestReadLogBaseThatCanNotBe(t *testing.T) {
+	b := AppendLogBase(nil, &LogBase{ID: LogID{LeaderID{1, 1}, 5}})
+	index := bytes.LastIndexByte(b, 5)
+	b[index] = 0
+	if got, _, err := ReadLogBase(b); !errors.Is(err, ErrCorrupt) || !got.ID.IsZero() {
+		t.Errorf("%x: %v, %v; want ErrCorrupt", b, got.ID, err)
+	}
+}
+
 // TestLogBaseBytesMax builds the largest membership there is: its base fits what readers allow for one.
 func TestLogBaseBytesMax(t *testing.T) {
 	largest := NodeID(1<<64 - 1)

@@ -175,6 +175,15 @@ func TestUnpackRefuses(t *testing.T) {
 	}
 }
 
+// TestUnpackOfUnknownCompression: a number that no build of this version writes is damage, not a bug.
+func TestUnpackOfUnknownCompression(t *testing.T) {
+	for _, c := range []Compression{CompressionNone, CompressionZstd + 1, 255} {
+		if out, err := Decompress(nil, []byte("body"), c, 4); !errors.Is(err, ErrCorrupt) || out != nil {
+			t.Errorf("compression %d: %q, %v; want ErrCorrupt", uint8(c), out, err)
+		}
+	}
+}
+
 // TestCompressConcurrently: the coders are shared by all groups and nodes of a process.
 func TestCompressConcurrently(t *testing.T) {
 	for worker := range 8 {

@@ -357,3 +357,30 @@ func TestAppliedIDIsOfOneMoment(t *testing.T) {
 	}
 	<-done
 }
+
+// TestSessionsThatCanNotBeRead: a capture of another build is told from a damaged one, and none at all says that the state
+// machine was given nothing.
+func TestSessionsThatCanNotBeRead(t *testing.T) {
+	if given, err := SessionsGiven(nil); err != nil || !given.IsZero() {
+		t.Errorf("no sessions: %v, %v", given, err)
+	}
+	if _, err := SessionsGiven([]byte{sessionsVersion + 1}); !errors.Is(err, codec.ErrVersion) {
+		t.Errorf("a later version: %v, want ErrVersion", err)
+	}
+	short := append([]byte{sessionsVersion}, make([]byte, sessionsHeaderSize-2)...)
+	if _, err := SessionsGiven(short); !errors.Is(err, codec.ErrCorrupt) {
+		t.Errorf("%d bytes: %v, want ErrCorrupt", len(short), err)
+	}
+}
+
+// TestMembershipWithMoreBehindIt: an applier that can't tell the membership applies nothing more.
+func TestMembershipWithMoreBehindIt(t *testing.T) {
+	members := codec.NewMembership(codec.OneLeaderPerTerm, codec.Node{ID: 1, Address: "a"})
+	a := newTestApplier(t, &keeper{}, ApplierEvents{Failed: func(error) {}})
+	defer a.Close()
+	a.Push(sealed(t, codec.EntryMembership, 1, append(codec.AppendMembership(nil, &members), 0)), nil)
+	a.Push(testFrame(t, 1, 2, "y"), nil)
+	if err := settle(t, a); !errors.Is(err, codec.ErrCorrupt) || a.AppliedID() != (codec.LogID{}) {
+		t.Fatalf("%v, applied %v; want ErrCorrupt and nothing applied", err, a.AppliedID())
+	}
+}
