@@ -51,7 +51,8 @@ type callback struct {
 // through the log.
 //
 // The returned function ends the registration, after a last stop if one is due, for which it waits. Neither it nor Close may
-// be called by start or stop. Errors: an [ArgumentError]; what wraps [ErrStopped].
+// be called by start or stop, nor may stop wait for something of the node, its end included, without a context that ends:
+// Close waits for stop. Errors: an [ArgumentError]; what wraps [ErrStopped].
 func (r *Raft) OnLeader(start func(ctx context.Context, vote codec.Vote), stop func(vote codec.Vote)) (end func(), err error) {
 	if start == nil || stop == nil {
 		return nil, &ArgumentError{"OnLeader", "a nil function", "two functions"}

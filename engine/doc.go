@@ -2,9 +2,12 @@
 //
 // # Starting
 //
-// A program brings a state machine, an Apply that takes committed entries in their order and answers each of them:
+// A program brings a state machine, with an Apply that takes committed entries in their order and answers each of them:
 //
-//	node, err := engine.Open(engine.Config{NodeID: 1, ClusterID: "orders", Dir: dir, Listen: "10.0.0.1:7000"}, stateMachine)
+//	func (m *machine) Apply(entries []engine.Entry, results []engine.Result) error
+//
+//	node, err := engine.Open(engine.Config{NodeID: 1, ClusterID: "orders", Dir: dir, Listen: "127.0.0.1:7001"}, &machine{})
+//	membership := codec.NewMembership(codec.SeveralLeadersPerTerm, codec.Node{ID: 1, Address: "127.0.0.1:7001"}, ...)
 //	err = node.Initialize(ctx, membership) // on one node, once in the life of a cluster
 //	leader, err := node.WaitLeader(ctx)
 //	defer node.Close()

@@ -92,7 +92,8 @@ func OpenExport(dir string) (*Exported, error) { return snapshot.OpenExport(vfs.
 // [Raft.Initialize] would be given it. It is called for one voter or for several, on each with the same export and the
 // same membership; members that were not prepared are sent the state by the leader. The new cluster is initialized by it:
 // its log begins behind an entry 1 that stands for the state and the membership. Sessions of the old cluster are unknown
-// to it, as its log is.
+// to it, as its log is, and must not be used with it: they go by the indexes of a log that began anew, so that in time the
+// id of one is that of another client's.
 //
 // Errors: a [ConfigError]; one that wraps [ErrMembership]; as [OpenExport]; one that wraps [fs.ErrExist] where the data
 // directory, or [Config.SnapshotDir], is not empty; that of the disk. After an error the data directory is to be removed

@@ -61,7 +61,7 @@ type Office struct {
 type LogPointers struct {
 	Purged   codec.LogID // last entry that is no longer in the log
 	Snapshot codec.LogID // last entry in the newest snapshot
-	Applied  codec.Index // last one whose effect is in the state machine, and whose proposer was answered
+	Applied  codec.Index // last one whose effect is in the state machine; its proposer is answered next
 	Commit   codec.Index // last one known to be committed
 	Flushed  codec.LogID // last one that is durable in this node's log
 	// Last is the last entry, accepted by the Consensus Module and submitted to the log. The two are one: what a step

@@ -28,7 +28,7 @@ type Proposal struct {
 	Forward bool
 	// Committed, when not nil, is called once the entry is committed, before it is applied: from then on it is never lost,
 	// though nobody knows its effect yet. It is called by the loop and must not block. Where Submit returns a result it was
-	// called before; where it returns an error, perhaps not.
+	// called before; where it returns an error, perhaps not, or perhaps later: one that stopped waiting is still told.
 	Committed func(codec.LogID)
 }
 
@@ -62,8 +62,11 @@ func (r *Raft) submit(ctx context.Context, p *Proposal, kind codec.EntryKind) (R
 }
 
 // ProposeIf proposes data on condition that this node leads under the given leadership when the entry is appended. Errors as
-// [Raft.Propose], and a [LeadershipError] where it does not: then nothing happened.
+// [Raft.Propose], and a [LeadershipError] where it does not: then nothing happened; an [ArgumentError] for no leadership.
 func (r *Raft) ProposeIf(ctx context.Context, leader codec.LeaderID, data []byte) (Result, error) {
+	if leader.IsZero() {
+		return Result{}, &ArgumentError{"ProposeIf", "the zero leadership", "one that a Result or Metrics names"}
+	}
 	return r.Submit(ctx, Proposal{Data: data, IfLeader: leader})
 }
 

@@ -118,3 +118,21 @@ func TestSubmitWithAnEndedContext(t *testing.T) {
 	}
 	close(sm.gate)
 }
+
+// TestProposeIfWithoutALeadership: the zero one, as of a call that failed, is no fence at all.
+func TestProposeIfWithoutALeadership(t *testing.T) {
+	r := sole(t, t.TempDir(), &blob{}, nil)
+	if _, err := r.ProposeIf(t.Context(), codec.LeaderID{}, []byte("x")); !errors.As(err, new(*ArgumentError)) {
+		t.Errorf("%v, want that it is refused", err)
+	}
+}
+
+// TestConditionsOfNothing are refused, also within others.
+func TestConditionsOfNothing(t *testing.T) {
+	r := sole(t, t.TempDir(), &blob{}, nil)
+	for _, c := range []Condition{{What: "nothing"}, All(LeaderIs(1), Condition{What: "nothing"}), Any(Condition{What: "nothing"}, LeaderIs(1))} {
+		if _, err := r.Wait(t.Context(), c); !errors.As(err, new(*ArgumentError)) {
+			t.Errorf("%s: %v, want that it is refused", c.What, err)
+		}
+	}
+}

@@ -43,6 +43,9 @@ func When(what string, holds func(Metrics) bool) Condition { return Condition{wh
 
 // All holds when each of them does.
 func All(conditions ...Condition) Condition {
+	if slices.ContainsFunc(conditions, lame) {
+		return Condition{What: joined(conditions, " and ")}
+	}
 	return Condition{joined(conditions, " and "), func(m Metrics) bool {
 		return !slices.ContainsFunc(conditions, func(c Condition) bool { return !c.Holds(m) })
 	}}
@@ -50,10 +53,16 @@ func All(conditions ...Condition) Condition {
 
 // Any holds when one of them does.
 func Any(conditions ...Condition) Condition {
+	if slices.ContainsFunc(conditions, lame) {
+		return Condition{What: joined(conditions, " or ")}
+	}
 	return Condition{joined(conditions, " or "), func(m Metrics) bool {
 		return slices.ContainsFunc(conditions, func(c Condition) bool { return c.Holds(m) })
 	}}
 }
+
+// lame reports whether a condition has no function, and with it those that are made of it.
+func lame(c Condition) bool { return c.Holds == nil }
 
 func joined(conditions []Condition, word string) string {
 	var whats []string
