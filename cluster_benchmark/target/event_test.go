@@ -300,6 +300,7 @@ func TestSlowDisk(t *testing.T) {
 		at(260, func() { d.set(true); log.flushed(8, nil); log.flushed(0, broken) })
 		timer := time.NewTimer(time.Second)
 		<-timer.C
+		synctest.Wait()
 		ms := time.Millisecond
 		want := []report{{1, 0, nil}, {2, 110 * ms, nil}, {4, 210 * ms, nil}, {6, 240 * ms, nil}, {7, 250 * ms, nil}, {0, 260 * ms, broken}}
 		if !slices.Equal(told, want) || d.held != 2 {
@@ -313,6 +314,7 @@ func TestSlowDisk(t *testing.T) {
 		d.set(false)
 		timer.Reset(time.Second)
 		<-timer.C
+		synctest.Wait()
 		if len(told) != len(want) {
 			t.Errorf("told %v after Close", told[len(want):])
 		}
